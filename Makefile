@@ -1,0 +1,168 @@
+# Marmot: build, tests, checks. `make help` lists the targets.
+
+BUILD   ?= build
+CC      ?= gcc
+PREFIX  ?= /usr/local
+PKGS    := sqlite3 libuv raft msgpack libxxhash liblz4
+
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
+           -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2
+OPT     ?= -O2
+CFLAGS  += -std=gnu11 -g $(OPT) $(WARN) -fvisibility=hidden -fPIC \
+           -D_GNU_SOURCE -DXXH_INLINE_ALL -I. -MMD -MP $(SANITIZE) \
+           $(shell pkg-config --cflags $(PKGS))
+LDFLAGS += $(SANITIZE)
+LIBS    := $(shell pkg-config --libs sqlite3 libuv raft liblz4) -lpthread -ldl
+
+# vfs/ holds two link lists that share the WAL format: guests (in other
+# people's processes; need only libc) and the node's part.
+VFS_SHARED := $(wildcard vfs/wal_format.c)
+VFS_GUEST  := $(wildcard vfs/guest_*.c)
+VFS_NODE   := $(filter-out $(VFS_SHARED) $(VFS_GUEST),$(wildcard vfs/*.c))
+
+BASE      := $(wildcard base/*.c)
+WIRE      := $(wildcard wire/*.c)
+CONSENSUS := $(wildcard consensus/*.c)
+NODE      := $(filter-out node/main.c,$(wildcard node/*.c))
+SHIM      := $(wildcard shim/*.c)
+GUEST     := base/buf.c base/err.c wire/session.c $(VFS_SHARED) $(VFS_GUEST)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+# Guests reach SQLite through the program's own copy (sqlite3ext.h).
+ext = $(patsubst %.c,$(BUILD)/ext/%.o,$(1))
+
+PRODUCTS := $(BUILD)/marmot $(BUILD)/libmarmot.so $(BUILD)/libmarmot-preload.so
+
+all: $(PRODUCTS)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/ext/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DMARMOT_EXTENSION -c -o $@ $<
+
+# One archive a layer; a test links only the layers below its folder.
+$(BUILD)/base.a: $(call obj,$(BASE))
+$(BUILD)/wire.a: $(call obj,$(WIRE))
+$(BUILD)/vfs.a: $(call obj,$(VFS_SHARED) $(VFS_GUEST) $(VFS_NODE))
+$(BUILD)/consensus.a: $(call obj,$(CONSENSUS))
+$(BUILD)/node.a: $(call obj,$(NODE))
+$(BUILD)/%.a:
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+# The node never links the guest's objects.
+NODE_OBJECTS = $(call obj,node/main.c $(NODE) $(CONSENSUS) $(VFS_SHARED) \
+               $(VFS_NODE) $(WIRE) $(BASE))
+
+$(BUILD)/marmot: $(NODE_OBJECTS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libmarmot.so: $(call ext,$(GUEST)) vfs/libmarmot.map
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=vfs/libmarmot.map \
+	    -Wl,--no-undefined -Wl,-z,nodelete -o $@ $(filter %.o,$^) -lpthread
+
+$(BUILD)/libmarmot-preload.so: $(call ext,$(SHIM)) shim/preload.map
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=shim/preload.map \
+	    -Wl,--no-undefined -o $@ $(filter %.o,$^) -ldl -lpthread
+
+# ---- tests ---------------------------------------------------------------
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*/test_*.c))
+CLUSTER := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cluster/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+SUPPORT := $(wildcard tests/support/*.c)
+
+UP_base      := base
+UP_wire      := wire base
+UP_vfs       := vfs wire base
+UP_consensus := consensus wire base
+UP_node      := node consensus vfs wire base
+UP_cluster   := node consensus vfs wire base
+
+.SECONDEXPANSION:
+layer = $(firstword $(subst /, ,$(1)))
+archives = $(foreach a,$(UP_$(call layer,$(1))),$(BUILD)/$(a).a)
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(SUPPORT)) $$(call archives,$$*)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+$(BUILD)/tests/cluster/%: $(BUILD)/obj/tests/cluster/%.o $(call obj,$(SUPPORT)) $$(call archives,cluster)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+unit: $(UNIT) $(CLUSTER)
+
+test: all unit
+	scripts/run-tests unit $(UNIT) $(CLUSTER)
+	scripts/run-tests e2e
+
+asan:
+	$(MAKE) BUILD=build/asan OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" unit
+	scripts/run-tests asan $(subst $(BUILD)/,build/asan/,$(UNIT) $(CLUSTER))
+
+tsan:
+	$(MAKE) BUILD=build/tsan OPT=-O1 SANITIZE=-fsanitize=thread unit
+	scripts/run-tests tsan $(subst $(BUILD)/,build/tsan/,$(UNIT) $(CLUSTER))
+
+# A libFuzzer program a decoder, over the layers below and with sanitizers.
+FUZZ_SECONDS ?= 60
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE)
+	@mkdir -p $(@D)
+	clang-14 $(filter-out -MMD -MP,$(CFLAGS)) -Wno-everything -O1 \
+	    -fsanitize=fuzzer,address,undefined -o $@ $^ \
+	    $(shell pkg-config --libs raft liblz4)
+
+fuzz: $(FUZZ)
+	scripts/run-fuzz $(FUZZ_SECONDS) $(FUZZ)
+
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c))
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/base.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+bench: all $(BENCH)
+	scripts/bench
+
+# ---- checks ----------------------------------------------------------------
+C_FILES := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h tests/unit/*/*.c)
+
+format:
+	clang-format-14 -i $(C_FILES)
+
+lint:
+	scripts/check-layers
+	clang-format-14 --dry-run --Werror $(C_FILES)
+	shellcheck scripts/* .ci/run
+	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
+	    --suppress=missingIncludeSystem --error-exitcode=1 -I. \
+	    base wire vfs consensus node shim
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
+	install $(BUILD)/marmot $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(BUILD)/libmarmot.so $(BUILD)/libmarmot-preload.so \
+	    $(DESTDIR)$(PREFIX)/lib/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/marmot \
+	    $(DESTDIR)$(PREFIX)/lib/libmarmot.so \
+	    $(DESTDIR)$(PREFIX)/lib/libmarmot-preload.so
+
+clean:
+	rm -rf build
+
+help:
+	@echo "all        build/marmot, build/libmarmot.so, build/libmarmot-preload.so"
+	@echo "test       unit, cluster and e2e tests"
+	@echo "asan tsan  unit and cluster tests under sanitizers"
+	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
+	@echo "bench      commits and reads against plain SQLite, as ratios"
+	@echo "format lint install uninstall clean"
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all unit test asan tsan fuzz bench format lint install uninstall clean help
+.SECONDARY:

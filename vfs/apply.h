@@ -1,0 +1,92 @@
+/* Node side: one managed database file, and committed pages appended to its
+ * live WAL beside stock readers (algorithm and evidence on top of apply.c).
+ *
+ * Works through the base VFS ("unix") only; the files are never opened by hand,
+ * since closing any descriptor drops the process's POSIX locks. Not
+ * thread-safe: one thread at a time uses a given object (the caller's queue).
+ * Return values are ours (base/err.h): ERR_BUSY, ERR_IO, ERR_FULL, ... */
+#ifndef VFS_APPLY_H
+#define VFS_APPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/session.h" /* struct wal_state */
+
+struct apply;
+
+enum file_kind {
+    FILE_MISSING,
+    FILE_EMPTY,     /* 0 bytes */
+    FILE_ROLLBACK,  /* an SQLite database in rollback-journal mode */
+    FILE_WAL,       /* an SQLite database in WAL mode */
+    FILE_NOT_SQLITE /* something else, or a torn header */
+};
+
+/* What is at `path`; *page_size is set for ROLLBACK and WAL. Takes and leaves
+ * no lock: call it only for a file that this process has not open. */
+int file_classify(const char* path, enum file_kind* kind, uint32_t* page_size);
+
+/* Turn a rollback-mode database into WAL mode by SQLite itself (a hot journal
+ * is rolled back on the way). ERR_BUSY while others use it: nothing changed. */
+int file_convert_to_wal(const char* path);
+
+/* Open a WAL-mode database. Takes, for the life of the object: SHARED on the
+ * database file, and the -shm slots WRITE and CKPT SHARED, after having had
+ * WRITE exclusively for a moment: ERR_BUSY when another node or a session of an
+ * earlier one still holds it. A torn or missing wal-index is recovered. */
+int apply_open(const char* path, struct apply** out);
+
+/* Lets the locks go. `checkpoint`: first write everything back into the
+ * database and, when no reader prevents it, remove the -wal (the orderly
+ * stop). Frees the object in any case. */
+int apply_close(struct apply* a, bool checkpoint);
+
+uint32_t apply_page_size(const struct apply* a);
+
+/* Pages in the database, WAL included. */
+uint32_t apply_pages(const struct apply* a);
+
+/* Read the wal-index header; a torn one (a session died while publishing) is
+ * recovered first. Call only while no session has the write slot. */
+int apply_state(struct apply* a, struct wal_state* state);
+
+/* One transaction. begin fails with ERR_FOREIGN when the WAL state is not the
+ * one of the last apply_commit / apply_expect (and nothing is written).
+ * Any number of pages, each once, ascending or not; pages beyond db_pages are
+ * dropped at commit. abort, or a failed call, leaves the file as it was. */
+int apply_begin(struct apply* a);
+int apply_page(struct apply* a, uint32_t number, const uint8_t* image);
+int apply_commit(struct apply* a, uint32_t db_pages, struct wal_state* state);
+void apply_abort(struct apply* a);
+
+/* `state` is ours: a session has published it. */
+void apply_expect(struct apply* a, const struct wal_state* state);
+
+/* Frames in the WAL now, and how many of them are in the database file. */
+void apply_frames(const struct apply* a, uint32_t* frames,
+                  uint32_t* backfilled);
+
+/* Write WAL frames back into the database (PASSIVE: never waits for readers),
+ * then, when all are there and no reader uses the WAL, reset the wal-index so
+ * that the next frame starts the WAL over. Only while no session has the
+ * slot for the reset part; `may_reset` says so. */
+int apply_checkpoint(struct apply* a, bool may_reset);
+
+/* Has the file at the path been replaced or unlinked? Compares the path's
+ * st_dev and st_ino (db and -wal) with those of the open files. */
+int apply_check_identity(const struct apply* a); /* 0 or ERR_FOREIGN */
+
+/* One consistent read of the whole database at the current state, while
+ * writers go on. open: call while nothing is being written. The state read is
+ * the one at open. Holds a read mark until close. May be used from another
+ * thread than `a`, which must outlive it. */
+struct page_reader;
+int page_reader_open(struct apply* a, struct page_reader** out);
+uint32_t page_reader_count(const struct page_reader* r);
+/* Page `number`, 1-based, into `image`. The lock page reads as zeros. */
+int page_reader_get(struct page_reader* r, uint32_t number, uint8_t* image);
+void page_reader_close(struct page_reader* r);
+
+#endif

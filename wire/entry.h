@@ -1,0 +1,107 @@
+/* Log entries: what the groups order and every node's state machine reads.
+ *
+ * msgpack: [kind, version, fields...]; page images are lz4 blocks, or raw where
+ * that is not smaller. docs/FORMATS.md has the layout. */
+#ifndef WIRE_ENTRY_H
+#define WIRE_ENTRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "wire/ids.h"
+
+#define ENTRY_VERSION 1
+
+enum entry_kind {
+    ENTRY_CLUSTER = 1, /* the cluster's id and shard count; group 0 only */
+    ENTRY_ENROLL,      /* a database joins the group */
+    ENTRY_HOLDS,       /* a node holds the content of a database */
+    ENTRY_PART,        /* pages of a large transaction, before its ENTRY_TXN */
+    ENTRY_TXN          /* a transaction: compare-and-swap on the position */
+};
+
+struct entry_cluster {
+    struct uuid cluster;
+    uint32_t shards;
+};
+
+struct entry_enroll {
+    char name[DB_NAME_MAX + 1];
+    struct uuid db;
+    uint64_t node;      /* who has the content */
+    uint32_t page_size; /* bytes; 0: an empty database, the first transaction
+                           brings page size and pages */
+    uint32_t pages;
+    uint64_t checksum;
+};
+
+struct entry_holds {
+    struct uuid db;
+    uint64_t node;
+};
+
+/* Pages as borrowed by the encoder or pointed to by the decoder. */
+struct entry_pages {
+    uint32_t page_size; /* bytes, 512..65536, a power of two */
+    uint32_t count;
+    const uint8_t* packed; /* decoder: the msgpack array of pages, borrowed */
+    size_t packed_len;
+};
+
+struct entry_txn {
+    struct uuid db;
+    struct position base;
+    struct token token;
+    uint32_t db_pages; /* size after the transaction; 0 in a part */
+    uint32_t parts;    /* ENTRY_TXN: how many ENTRY_PARTs came before */
+    uint32_t number;   /* ENTRY_PART: 0, 1, ... ; otherwise 0 */
+    uint64_t checksum; /* of the whole database afterwards; 0 in a part */
+    struct entry_pages pages;
+};
+
+struct entry {
+    enum entry_kind kind;
+    union {
+        struct entry_cluster cluster;
+        struct entry_enroll enroll;
+        struct entry_holds holds;
+        struct entry_txn txn; /* ENTRY_TXN and ENTRY_PART */
+    };
+};
+
+int entry_encode_cluster(const struct entry_cluster* e, struct buf* out);
+int entry_encode_enroll(const struct entry_enroll* e, struct buf* out);
+int entry_encode_holds(const struct entry_holds* e, struct buf* out);
+
+/* `kind` is ENTRY_TXN or ENTRY_PART; pages: `count` numbers (host order) and
+ * as many images one after the other. e->pages.packed is not used. */
+int entry_encode_txn(enum entry_kind kind, const struct entry_txn* e,
+                     const uint32_t* numbers, const uint8_t* images,
+                     struct buf* out);
+
+/* Everything is checked, also each page's number, length and compression
+ * header; an entry that decodes can be applied. Borrowed from `bytes`.
+ * Returns 0, ERR_CORRUPT, ERR_TOO_BIG or ERR_VERSION. */
+int entry_decode(const void* bytes, size_t len, struct entry* e);
+
+/* The pages of a decoded entry, one after the other. */
+struct entry_page_cursor {
+    const uint8_t *at, *end;
+    uint32_t left, page_size;
+};
+
+void entry_pages_begin(const struct entry_pages* pages,
+                       struct entry_page_cursor* c);
+
+/* Unpack the next page into `image` (page_size bytes). Returns 0, ERR_NOT_FOUND
+ * at the end, ERR_CORRUPT when the lz4 block does not give page_size bytes. */
+int entry_pages_next(struct entry_page_cursor* c, uint32_t* number,
+                     uint8_t* image);
+
+/* The checksum rule: XOR over all pages of XXH3_64(image, seed = page number).
+ * The lock page (that holds byte 0x40000000) counts as 0. */
+uint64_t page_hash(uint32_t number, const void* image, uint32_t page_size);
+
+#endif
