@@ -22,84 +22,88 @@ struct groups_member {
 };
 
 struct groups_options {
-    uv_loop_t* loop;
-    const char* path; /* folder of store.db; created when missing */
+    uv_loop_t *loop;
+    const char *path; /* folder of store.db; created when missing */
     uint64_t node_id;
     const char *bind, *advertise;
     unsigned shards;
     /* All initial members, this node among them. */
-    const struct groups_member* members;
+    const struct groups_member *members;
     unsigned n_members;
     uint64_t log_bytes_max; /* of the in-memory logs of all groups */
     unsigned heartbeat_ms, election_ms; /* 0: 100 and 1000 */
 
-    void* data;
+    void *data;
     /* A committed entry, in log order, from index 1 after every start. The
      * bytes are borrowed for the call. */
-    void (*apply)(void* data, unsigned group, uint64_t index, const void* bytes,
+    void (*apply)(void *data, unsigned group, uint64_t index, const void *bytes,
                   size_t len);
     /* `leader` is 0 when there is none. Called on every change. */
-    void (*leader)(void* data, unsigned group, uint64_t leader, uint64_t term);
+    void (*leader)(void *data, unsigned group, uint64_t leader, uint64_t term);
     /* Once after start, when everything that was committed before has been
      * applied (an entry of the current leader's own term is). */
-    void (*caught_up)(void* data, unsigned group);
+    void (*caught_up)(void *data, unsigned group);
     /* A packet of a kind >= PACKET_HOST. Borrowed. */
-    void (*packet)(void* data, uint64_t peer, uint8_t kind, unsigned group,
-                   const void* payload, size_t len);
-    void (*peer)(void* data, uint64_t peer, bool up);
-    /* The store failed, or a peer refused us for good: the node must stop.
-     * `why` is one line that says what to do. */
-    void (*fatal)(void* data, const char* why);
+    void (*packet)(void *data, uint64_t peer, uint8_t kind, unsigned group,
+                   const void *payload, size_t len);
+    void (*peer)(void *data, uint64_t peer, bool up);
+    /* The store or a group failed: the node must stop. `why` is one line that
+     * says what to do. Once; not for a peer that refuses us: such a node can
+     * neither vote nor commit, and groups_why_no_quorum has the peer's text. */
+    void (*fatal)(void *data, const char *why);
 };
 
 /* Opens the store, starts the transport and all groups. The options are
  * copied. On failure returns < 0, writes one line that says what is wrong and
  * what to do to `why`, and leaves nothing behind. */
-int groups_start(const struct groups_options* options, struct groups** out,
-                 char* why, size_t why_size);
+int groups_start(const struct groups_options *options, struct groups **out,
+                 char *why, size_t why_size);
 
 /* Append an entry: here when this node leads the group, else at the leader.
  * Fire and forget: it may be lost or be appended late, so the caller proposes
  * again on a change of leader; the state machine makes that harmless.
  * `bytes` is malloc'ed and taken in any case.
- * Returns 0 when it left this node's hands, ERR_NO_LEADER or ERR_FULL (log
- * bound reached) when surely not. */
-int groups_propose(struct groups* g, unsigned group, void* bytes, size_t len);
+ * Returns 0 when it left this node's hands; ERR_NO_LEADER, ERR_FULL (log bound
+ * reached) or ERR_TOO_BIG (above what a packet holds) when surely not. */
+int groups_propose(struct groups *g, unsigned group, void *bytes, size_t len);
 
 /* 0 = none known. */
-uint64_t groups_leader(const struct groups* g, unsigned group);
+uint64_t groups_leader(const struct groups *g, unsigned group);
 /* Last index applied here; last index in the leader's own log. */
-uint64_t groups_applied(const struct groups* g, unsigned group);
-uint64_t groups_last_index(const struct groups* g, unsigned group);
+uint64_t groups_applied(const struct groups *g, unsigned group);
+uint64_t groups_last_index(const struct groups *g, unsigned group);
 /* May this node believe that the group can commit now? As leader: a majority
  * of voters was heard within two heartbeats (and a grace for a busy machine);
  * as follower: the link to the leader is up and it was heard lately. */
-bool groups_quorum_fresh(const struct groups* g, unsigned group);
+bool groups_quorum_fresh(const struct groups *g, unsigned group);
 /* "no quorum: 1 of 3 reachable, node 2 silent for 41 s" */
-void groups_why_no_quorum(const struct groups* g, unsigned group, char* out,
+void groups_why_no_quorum(const struct groups *g, unsigned group, char *out,
                           size_t size);
-uint64_t groups_log_bytes(const struct groups* g);
+uint64_t groups_log_bytes(const struct groups *g);
 
-int groups_send(struct groups* g, uint64_t peer, uint8_t kind, unsigned group,
-                const void* payload, size_t len);
+int groups_send(struct groups *g, uint64_t peer, uint8_t kind, unsigned group,
+                const void *payload, size_t len);
 
 /* The cluster's id was decided (ENTRY_CLUSTER): persist it, use it in hellos.
  * ERR_MISMATCH when the store already has another. */
-int groups_set_cluster(struct groups* g, const struct uuid* cluster);
-struct uuid groups_cluster(const struct groups* g);
-struct uuid groups_store(const struct groups* g);
+int groups_set_cluster(struct groups *g, const struct uuid *cluster);
+struct uuid groups_cluster(const struct groups *g);
+struct uuid groups_store(const struct groups *g);
 
-/* Ask that leadership moves to `peer`; best effort. */
-int groups_transfer(struct groups* g, unsigned group, uint64_t peer);
+/* Ask that leadership moves to `peer`; best effort. It stays there until the
+ * preferred leader of the group has gone and come back.
+ * Returns 0, ERR_NOT_LEADER, ERR_NOT_FOUND (no such group or voter) or ERR_BUSY
+ * (a transfer is under way). */
+int groups_transfer(struct groups *g, unsigned group, uint64_t peer);
 
 /* Hand leadership over where this node leads, for at most drain_ms, then close
  * everything and call back; frees g. */
-void groups_stop(struct groups* g, unsigned drain_ms,
-                 void (*stopped)(void* data), void* data);
+void groups_stop(struct groups *g, unsigned drain_ms,
+                 void (*stopped)(void *data), void *data);
 
 /* The group of a database: XXH3(name) % shards. */
-unsigned placement_group(const char* name, unsigned shards);
+unsigned placement_group(const char *name, unsigned shards);
 /* Preferred leader of a group among sorted voter ids: voters[group % n]. */
-uint64_t placement_leader(unsigned group, const uint64_t* voters, unsigned n);
+uint64_t placement_leader(unsigned group, const uint64_t *voters, unsigned n);
 
 #endif

@@ -24,69 +24,97 @@ enum file_kind {
     FILE_NOT_SQLITE /* something else, or a torn header */
 };
 
-/* What is at `path`; *page_size is set for ROLLBACK and WAL. Takes and leaves
- * no lock: call it only for a file that this process has not open. */
-int file_classify(const char* path, enum file_kind* kind, uint32_t* page_size);
+/* What is at `path`; *page_size is set for ROLLBACK and WAL. A WAL-mode
+ * database with a rollback journal that may be hot counts as ROLLBACK: SQLite
+ * must see to it first. Takes and leaves no lock: call it only for a file that
+ * this process has not open. */
+int file_classify(const char *path, enum file_kind *kind, uint32_t *page_size);
 
 /* Turn a rollback-mode database into WAL mode by SQLite itself (a hot journal
  * is rolled back on the way). ERR_BUSY while others use it: nothing changed. */
-int file_convert_to_wal(const char* path);
+int file_convert_to_wal(const char *path);
 
 /* Open a WAL-mode database. Takes, for the life of the object: SHARED on the
  * database file, and the -shm slots WRITE and CKPT SHARED, after having had
  * WRITE exclusively for a moment: ERR_BUSY when another node or a session of an
- * earlier one still holds it. A torn or missing wal-index is recovered. */
-int apply_open(const char* path, struct apply** out);
+ * earlier one still holds it, or a program that writes at this moment: worth
+ * trying again for a while. A torn or missing wal-index is recovered. What the
+ * WAL holds then is the state that apply_begin expects. ERR_CORRUPT when the
+ * file is not in WAL mode. */
+int apply_open(const char *path, struct apply **out);
 
 /* Lets the locks go. `checkpoint`: first write everything back into the
  * database and, when no reader prevents it, remove the -wal (the orderly
  * stop). Frees the object in any case. */
-int apply_close(struct apply* a, bool checkpoint);
+int apply_close(struct apply *a, bool checkpoint);
 
-uint32_t apply_page_size(const struct apply* a);
+uint32_t apply_page_size(const struct apply *a);
 
 /* Pages in the database, WAL included. */
-uint32_t apply_pages(const struct apply* a);
+uint32_t apply_pages(const struct apply *a);
 
 /* Read the wal-index header; a torn one (a session died while publishing) is
  * recovered first. Call only while no session has the write slot. */
-int apply_state(struct apply* a, struct wal_state* state);
+int apply_state(struct apply *a, struct wal_state *state);
 
-/* One transaction. begin fails with ERR_FOREIGN when the WAL state is not the
- * one of the last apply_commit / apply_expect (and nothing is written).
- * Any number of pages, each once, ascending or not; pages beyond db_pages are
- * dropped at commit. abort, or a failed call, leaves the file as it was. */
-int apply_begin(struct apply* a);
-int apply_page(struct apply* a, uint32_t number, const uint8_t* image);
-int apply_commit(struct apply* a, uint32_t db_pages, struct wal_state* state);
-void apply_abort(struct apply* a);
+/* Called with each state that `a` is about to produce, before it can be seen or
+ * survive a power loss: before a commit frame is written (`advances`: the state
+ * holds the transaction at hand), and before the WAL starts over (not
+ * `advances`: another name for the content as it is). Not 0: that code is
+ * returned and the state does not come to be. The place to write the position
+ * ring. */
+typedef int (*apply_record_cb)(void *arg, const struct wal_state *state,
+                               bool advances);
+void apply_set_record(struct apply *a, apply_record_cb record, void *arg);
+
+/* One transaction, after which the database has `db_pages` pages. Call only
+ * while no session has the write slot. begin fails with ERR_FOREIGN when the
+ * WAL state is not the one of the last apply_commit / apply_expect (and nothing
+ * is written). Any number of pages, each once, in any order; those beyond
+ * db_pages and the lock page are dropped. A page 1 that is not in WAL mode is
+ * ERR_CORRUPT. The images are copied. After a failed page or commit: abort.
+ * Nothing is visible before commit, and abort leaves the file as it was. */
+int apply_begin(struct apply *a, uint32_t db_pages);
+int apply_page(struct apply *a, uint32_t number, const uint8_t *image);
+int apply_commit(struct apply *a, struct wal_state *state);
+void apply_abort(struct apply *a);
+
+/* fsync the WAL: everything committed before the call survives a power loss
+ * once it returns 0. */
+int apply_sync(struct apply *a);
 
 /* `state` is ours: a session has published it. */
-void apply_expect(struct apply* a, const struct wal_state* state);
+void apply_expect(struct apply *a, const struct wal_state *state);
 
 /* Frames in the WAL now, and how many of them are in the database file. */
-void apply_frames(const struct apply* a, uint32_t* frames,
-                  uint32_t* backfilled);
+void apply_frames(const struct apply *a, uint32_t *frames,
+                  uint32_t *backfilled);
 
 /* Write WAL frames back into the database (PASSIVE: never waits for readers),
  * then, when all are there and no reader uses the WAL, reset the wal-index so
  * that the next frame starts the WAL over. Only while no session has the
- * slot for the reset part; `may_reset` says so. */
-int apply_checkpoint(struct apply* a, bool may_reset);
+ * slot for the reset part; `may_reset` says so. Returns 0 also when readers
+ * kept it from getting all the way: see apply_frames. ERR_BUSY when a session
+ * is in the middle of publishing; ERR_FOREIGN as in apply_begin instead of a
+ * reset. */
+int apply_checkpoint(struct apply *a, bool may_reset);
 
-/* Has the file at the path been replaced or unlinked? Compares the path's
- * st_dev and st_ino (db and -wal) with those of the open files. */
-int apply_check_identity(const struct apply* a); /* 0 or ERR_FOREIGN */
+/* Has a file at the path been replaced or unlinked? Compares st_dev and st_ino
+ * of the database, its -wal and its -shm with those of the open files. */
+int apply_check_identity(const struct apply *a); /* 0 or ERR_FOREIGN */
 
 /* One consistent read of the whole database at the current state, while
  * writers go on. open: call while nothing is being written. The state read is
  * the one at open. Holds a read mark until close. May be used from another
- * thread than `a`, which must outlive it. */
+ * thread than `a`, which must outlive it. Not thread-safe in itself. */
 struct page_reader;
-int page_reader_open(struct apply* a, struct page_reader** out);
-uint32_t page_reader_count(const struct page_reader* r);
+int page_reader_open(struct apply *a, struct page_reader **out);
+uint32_t page_reader_count(const struct page_reader *r);
 /* Page `number`, 1-based, into `image`. The lock page reads as zeros. */
-int page_reader_get(struct page_reader* r, uint32_t number, uint8_t* image);
-void page_reader_close(struct page_reader* r);
+int page_reader_get(struct page_reader *r, uint32_t number, uint8_t *image);
+/* `count` pages from `first` on, one after the other, at far lower cost. */
+int page_reader_run(struct page_reader *r, uint32_t first, uint32_t count,
+                    uint8_t *images);
+void page_reader_close(struct page_reader *r);
 
 #endif

@@ -11,32 +11,35 @@ struct image_writer;
 
 /* Start an image for the database at `path`: `pages` pages of `page_size`
  * bytes. ERR_FULL when the file system has no room for it. */
-int image_writer_open(const char* path, uint32_t page_size, uint32_t pages,
-                      struct image_writer** out);
-int image_writer_page(struct image_writer* w, uint32_t number,
-                      const uint8_t* image);
+int image_writer_open(const char *path, uint32_t page_size, uint32_t pages,
+                      struct image_writer **out);
+int image_writer_page(struct image_writer *w, uint32_t number,
+                      const uint8_t *image);
 /* XOR checksum of what was written so far. */
-uint64_t image_writer_checksum(const struct image_writer* w);
+uint64_t image_writer_checksum(const struct image_writer *w);
 
 /* Verify against `checksum` (ERR_MISMATCH), sync, and put the image in place:
- *  - no file or an empty one at `path`: written there in place (page 1 last),
- *    under an EXCLUSIVE lock, WAL mode;
+ *  - no file at `path`: linked there, whole, with owner and mode of the folder;
+ *    what an earlier database left (-wal, -shm, -journal) is deleted first;
+ *  - an empty one: written there in place, page 1 last, EXCLUSIVE locked;
  *  - a database: first kept aside as `path.before-marmot-<time>` if
  *    `keep_aside` (name written to `aside`, PATH_MAX bytes, when not NULL),
  *    then replaced: one WAL transaction in place when the page size is the
  *    same and it is in WAL mode, otherwise renamed under EXCLUSIVE.
  * ERR_BUSY when a lock is not to be had, ERR_FULL when there is no room for
  * the copy; the database is then untouched. The database must not be open by
- * apply_open in this process. Frees `w` on success. */
-int image_writer_install(struct image_writer* w, uint64_t checksum,
-                         int keep_aside, char* aside);
+ * apply_open in this process. ERR_CORRUPT when the image is no WAL-mode
+ * database or something that is no database lies at `path`. Frees `w` on
+ * success. */
+int image_writer_install(struct image_writer *w, uint64_t checksum,
+                         int keep_aside, char *aside);
 /* Remove the temporary file and free. */
-void image_writer_cancel(struct image_writer* w);
+void image_writer_cancel(struct image_writer *w);
 
 /* Do the databases at `path` and `other` hold the same schema and rows, though
  * not the same bytes? 0 yes; ERR_MISMATCH no, and `difference` (size bytes)
  * names the first difference in words: "table t: 3 rows here, 5 there". */
-int image_same_content(const char* path, const char* other, char* difference,
+int image_same_content(const char *path, const char *other, char *difference,
                        uint32_t size);
 
 #endif

@@ -146,7 +146,7 @@ struct session_message {
 
 /* Append a message. For PROPOSE only the fixed part and the length are
  * appended: the caller sends numbers and images right behind it, so that
- * images are not copied. Returns 0 or out->err. */
+ * images are not copied. Texts are cut at TEXT_MAX. Returns 0 or out->err. */
 int session_encode(const struct session_message* m, struct buf* out);
 
 /* Read the message at the start of `bytes`; borrowed from it. Returns as

@@ -1,0 +1,33 @@
+/* Shared by filters.c (input, appends, life) and filters_send.c (output);
+ * nobody else includes this. */
+#ifndef CONSENSUS_FILTERS_IN_H
+#define CONSENSUS_FILTERS_IN_H
+
+#include "consensus/filters.h"
+
+/* An append that the disk has. */
+struct filters_append {
+    struct list link; /* in `gated` */
+    struct filters *f;
+    struct raft_io_append req;   /* ours, for the raw raft_io */
+    struct raft_io_append *orig; /* the core's */
+    raft_io_append_cb cb;
+    raft_index last; /* entry */
+    raft_term term;  /* of the core when it was made */
+};
+
+int filters_send(struct raft_io *io, struct raft_io_send *req,
+                 const struct raft_message *message, raft_io_send_cb cb);
+
+/* Fire the completions that are due. */
+void filters_complete_late(struct filters *f);
+
+/* Cancel the output that waits. */
+void filters_cancel_held(struct filters *f);
+
+static inline struct filters *filters_of(struct raft_io *io)
+{
+    return io->impl;
+}
+
+#endif

@@ -1,0 +1,473 @@
+/* Start, the turn of the loop, and the contract's small calls.
+ *
+ * What happens during one turn of the loop (packets, completed writes, ticks,
+ * proposals) only queues: at its end, before the loop waits again, the
+ * proposals of each group become one append, the writes of all groups become
+ * one transaction, and the transport sends what is queued for each peer. */
+#include "consensus/groups.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "consensus/alloc.h"
+#include "consensus/groups_internal.h"
+#include "consensus/raft_peek.h"
+#include "wire/raft_message.h"
+
+#define FULL_PAUSE_MS 10000u
+/* An entry must fit into one packet, beside the message around it. */
+#define ENTRY_BYTES_MAX (PACKET_BYTES_MAX - 4096u)
+
+uint64_t groups_now(const struct groups *g)
+{
+    return uv_now(g->options.loop);
+}
+
+void groups_fatal(struct groups *g, const char *why)
+{
+    if (!g->fatal) {
+        g->fatal = true;
+        g->options.fatal(g->options.data, why);
+    }
+}
+
+/* ---- the turn of the loop ----------------------------------------------- */
+
+static void turn(struct groups *g)
+{
+    for (unsigned i = 0; g->booted && i < g->options.shards; i++) {
+        group_flush(g->groups[i]);
+    }
+    raft_io_host_complete(&g->host);
+    if (g->store != NULL) {
+        store_submit(g->store);
+    }
+    groups_step_closing(g);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    turn(handle->data);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    turn(handle->data);
+}
+
+static void boot(struct groups *g)
+{
+    g->booted = true;
+    for (unsigned i = 0; i < g->options.shards && !g->fatal; i++) {
+        group_start(g->groups[i]);
+    }
+    /* The nodes tick at different times, or they would stand together. */
+    uv_timer_start(&g->timer, g->timer.timer_cb,
+                   1 + g->options.node_id * 7 % TICK_MS, TICK_MS);
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct groups *g = handle->data;
+
+    if (g->state > GROUPS_DRAINING) {
+        return;
+    }
+    if (!g->booted) {
+        boot(g);
+        return;
+    }
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        group_tick(g->groups[i]);
+    }
+    members_ping(g);
+    if (g->state == GROUPS_RUNNING) {
+        leadership_tick(g);
+    }
+}
+
+/* ---- packets ------------------------------------------------------------ */
+
+static void send_raft(void *data, uint64_t peer, unsigned group,
+                      const struct raft_message *message)
+{
+    struct groups *g = data;
+    struct member *m = groups_member(g, peer);
+    struct buf *out;
+    size_t begin;
+
+    if (m == NULL || !m->ready ||
+        (out = transport_queue(g->transport, peer)) == NULL) {
+        return;
+    }
+    begin = packet_begin(out, PACKET_RAFT, group);
+    raft_message_encode(message, out);
+    packet_end(out, begin);
+    transport_queued(g->transport, peer);
+    m->sent_ms = groups_now(g);
+    group_note_sent(g->groups[group], (unsigned)(m - g->members), message);
+}
+
+static bool is_full(const struct groups *g, size_t more)
+{
+    return groups_log_bytes(g) + more > g->options.log_bytes_max;
+}
+
+static void take_proposal(struct groups *g, uint64_t peer,
+                          const struct packet *p)
+{
+    struct group *group = g->groups[p->group];
+    void *copy;
+
+    if (!group_leads(group) || p->len == 0) {
+        return; /* the origin proposes again when it hears who leads */
+    }
+    if (is_full(g, p->len)) {
+        if (groups_now(g) - g->full_said_ms >= FULL_PAUSE_MS) {
+            g->full_said_ms = groups_now(g);
+            log_warn("log_full",
+                     "node=%" PRIu64 " bytes=%" PRIu64
+                     " why=\"its proposals are dropped; -max-log-bytes is "
+                     "reached\"",
+                     peer, groups_log_bytes(g));
+        }
+        return;
+    }
+    copy = must_alloc(p->len);
+    memcpy(copy, p->payload, p->len);
+    group_propose(group, copy, p->len);
+}
+
+static void take_raft(struct groups *g, uint64_t peer, const struct packet *p)
+{
+    struct raft_message m;
+    int rv;
+
+    memset(&m, 0, sizeof m);
+    rv = raft_message_decode(p->payload, p->len, &m);
+    if (rv != 0) {
+        log_warn("bad_message", "node=%" PRIu64 " shard=%u why=\"%s\"", peer,
+                 p->group, err_str(rv));
+        return;
+    }
+    m.server_id = peer;
+    group_recv(g->groups[p->group], &m);
+}
+
+static void on_packet(void *data, uint64_t peer, const struct packet *p)
+{
+    struct groups *g = data;
+    const struct member *m = groups_member(g, peer);
+
+    if (g->state > GROUPS_DRAINING || !g->booted || m == NULL || !m->ready ||
+        p->kind == PACKET_PING || p->group >= g->options.shards) {
+        return;
+    }
+    if (p->kind == PACKET_RAFT) {
+        take_raft(g, peer, p);
+    } else if (p->kind == PACKET_PROPOSE) {
+        take_proposal(g, peer, p);
+    } else if (p->kind >= PACKET_HOST && g->options.packet != NULL) {
+        g->options.packet(g->options.data, peer, p->kind, p->group, p->payload,
+                          p->len);
+    }
+}
+
+static void on_store_failure(void *data, const char *why)
+{
+    groups_fatal(data, why);
+}
+
+static void on_host_fatal(void *data, const char *why)
+{
+    groups_fatal(data, why);
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+static int open_store(struct groups *g, char *why, size_t why_size)
+{
+    struct store_options o = {.loop = g->options.loop,
+                              .folder = g->options.path,
+                              .node_id = g->options.node_id,
+                              .shards = g->options.shards,
+                              .members = g->members_text,
+                              .data = g,
+                              .fatal = on_store_failure};
+    struct raft_buffer conf;
+    int rv = members_conf(g, &conf);
+
+    if (rv != 0) {
+        return rv;
+    }
+    o.conf = conf.base;
+    o.conf_len = conf.len;
+    rv = store_open(&o, &g->store, why, why_size);
+    raft_free(conf.base);
+    if (rv == 0) {
+        g->identity = *store_identity(g->store);
+        members_load(g);
+    }
+    return rv;
+}
+
+static int load_groups(struct groups *g, char *why, size_t why_size)
+{
+    int rv = 0;
+
+    raft_io_host_init(&g->host, g->options.loop, g->store, g->options.node_id);
+    g->host.data = g;
+    g->host.send = send_raft;
+    g->host.fatal = on_host_fatal;
+    g->groups = must_alloc(g->options.shards * sizeof(struct group *));
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        g->groups[i] = group_new(g, i);
+        g->open_groups++;
+    }
+    for (unsigned i = 0; i < g->options.shards && rv == 0; i++) {
+        rv = raft_io_group_load(&g->groups[i]->io, why, why_size);
+    }
+    return rv;
+}
+
+static int start_transport(struct groups *g, char *why, size_t why_size)
+{
+    struct transport_options o = {.loop = g->options.loop,
+                                  .bind = g->options.bind,
+                                  .node_id = g->options.node_id,
+                                  .data = g,
+                                  .hello = members_hello,
+                                  .accept = members_accept,
+                                  .refused = members_refused,
+                                  .up = members_up,
+                                  .down = members_down,
+                                  .packet = on_packet};
+    struct transport_peer peers[NODES_MAX];
+    unsigned n = 0;
+    int rv;
+
+    memset(peers, 0, sizeof peers);
+    for (unsigned i = 0; i < g->options.n_members; i++) {
+        const struct groups_member *m = &g->options.members[i];
+        if (m->id != g->options.node_id) {
+            peers[n].id = m->id;
+            memcpy(peers[n].address, m->address, sizeof peers[n].address);
+            n++;
+        }
+    }
+    rv = transport_start(&o, peers, n, &g->transport);
+    if (rv != 0) {
+        snprintf(why, why_size,
+                 "cannot listen on %s: %s; choose another -bind, or check the "
+                 "addresses in -bootstrap",
+                 g->options.bind, err_str(rv));
+    }
+    return rv;
+}
+
+static void start_handles(struct groups *g)
+{
+    uv_loop_t *loop = g->options.loop;
+
+    uv_timer_init(loop, &g->timer);
+    uv_prepare_init(loop, &g->prepare);
+    uv_check_init(loop, &g->check);
+    g->timer.data = g->prepare.data = g->check.data = g;
+    g->open_handles = 3;
+    uv_timer_start(&g->timer, on_timer, 0, 0);
+    /* Started after the transport's, so run before it. */
+    uv_prepare_start(&g->prepare, on_prepare);
+    uv_check_start(&g->check, on_check);
+}
+
+void groups_free_all(struct groups *g)
+{
+    for (unsigned i = 0; g->groups != NULL && i < g->options.shards; i++) {
+        if (!g->groups[i]->closed) {
+            group_close(g->groups[i]); /* never started: closes at once */
+        }
+        group_free(g->groups[i]);
+    }
+    free(g->groups);
+    g->groups = NULL;
+}
+
+static int check_options(struct groups *g, char *why, size_t why_size)
+{
+    struct groups_options *o = &g->options;
+
+    if (o->shards == 0 || o->shards > SHARDS_MAX) {
+        snprintf(why, why_size, "-shards must be 1 to %d", SHARDS_MAX);
+        return -EINVAL;
+    }
+    if (o->heartbeat_ms == 0) {
+        o->heartbeat_ms = HEARTBEAT_MS;
+    }
+    if (o->election_ms == 0) {
+        o->election_ms = ELECTION_MS;
+    }
+    if (o->election_ms < 10 || o->heartbeat_ms >= o->election_ms) {
+        snprintf(why, why_size,
+                 "the election timeout must be above the heartbeat");
+        return -EINVAL;
+    }
+    return members_init(g, why, why_size);
+}
+
+int groups_start(const struct groups_options *options, struct groups **out,
+                 char *why, size_t why_size)
+{
+    struct groups *g = must_alloc(sizeof *g);
+    int rv;
+
+    g->options = *options;
+    rv = check_options(g, why, why_size);
+    if (rv != 0) {
+        goto err;
+    }
+    rv = open_store(g, why, why_size);
+    if (rv != 0) {
+        goto err;
+    }
+    rv = load_groups(g, why, why_size);
+    if (rv != 0) {
+        goto err_store;
+    }
+    rv = start_transport(g, why, why_size);
+    if (rv != 0) {
+        goto err_store;
+    }
+    rv = store_start(g->store);
+    if (rv != 0) {
+        snprintf(why, why_size, "cannot start a thread: %s", err_str(rv));
+        transport_stop(g->transport, 0, NULL, NULL);
+        goto err_store;
+    }
+    start_handles(g);
+    /* Borrowed from the caller until here. */
+    g->options.members = NULL;
+    g->options.path = g->options.bind = NULL;
+    *out = g;
+    return 0;
+err_store:
+    groups_free_all(g);
+    store_discard(g->store);
+err:
+    free(g);
+    return rv;
+}
+
+/* ---- the contract's small calls ----------------------------------------- */
+
+int groups_propose(struct groups *g, unsigned group, void *bytes, size_t len)
+{
+    const struct member *leader;
+    struct group *to;
+    int rv = 0;
+
+    assert(group < g->options.shards);
+    to = g->groups[group];
+    if (len == 0 || len > ENTRY_BYTES_MAX) {
+        rv = ERR_TOO_BIG;
+    } else if (is_full(g, len)) {
+        rv = ERR_FULL;
+    } else if (g->state > GROUPS_DRAINING || !g->booted) {
+        rv = ERR_NO_LEADER;
+    } else if (group_leads(to)) {
+        group_propose(to, bytes, len);
+        return 0;
+    } else {
+        leader = groups_member(g, to->leader);
+        if (leader == NULL || !leader->ready ||
+            transport_send(g->transport, leader->id, PACKET_PROPOSE, group,
+                           bytes, len) != 0) {
+            rv = ERR_NO_LEADER;
+        }
+    }
+    free(bytes);
+    return rv;
+}
+
+uint64_t groups_leader(const struct groups *g, unsigned group)
+{
+    assert(group < g->options.shards);
+    return g->groups[group]->leader;
+}
+
+uint64_t groups_applied(const struct groups *g, unsigned group)
+{
+    assert(group < g->options.shards);
+    return peek_applied(&g->groups[group]->raft);
+}
+
+uint64_t groups_last_index(const struct groups *g, unsigned group)
+{
+    assert(group < g->options.shards);
+    return peek_last(&g->groups[group]->raft);
+}
+
+uint64_t groups_log_bytes(const struct groups *g)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        bytes += group_bytes(g->groups[i]);
+    }
+    return bytes;
+}
+
+int groups_send(struct groups *g, uint64_t peer, uint8_t kind, unsigned group,
+                const void *payload, size_t len)
+{
+    struct member *m = groups_member(g, peer);
+    int rv;
+
+    assert(kind >= PACKET_HOST && kind <= PACKET_KIND_MAX);
+    if (m == NULL || !m->ready || g->state > GROUPS_DRAINING) {
+        return ERR_CLOSED;
+    }
+    rv = transport_send(g->transport, peer, kind, group, payload, len);
+    if (rv == 0) {
+        m->sent_ms = groups_now(g);
+    }
+    return rv;
+}
+
+static void written_cluster(struct store_write *write)
+{
+    free(write);
+}
+
+int groups_set_cluster(struct groups *g, const struct uuid *cluster)
+{
+    struct store_write *write;
+
+    if (uuid_equal(&g->identity.cluster, cluster)) {
+        return 0;
+    }
+    if (!uuid_is_none(&g->identity.cluster)) {
+        return ERR_MISMATCH;
+    }
+    g->identity.cluster = *cluster;
+    write = must_alloc(sizeof *write);
+    write->kind = STORE_CLUSTER;
+    write->cluster = *cluster;
+    write->done = written_cluster;
+    store_push(g->store, write);
+    return 0;
+}
+
+struct uuid groups_cluster(const struct groups *g)
+{
+    return g->identity.cluster;
+}
+
+struct uuid groups_store(const struct groups *g)
+{
+    return g->identity.store;
+}

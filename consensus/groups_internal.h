@@ -1,0 +1,170 @@
+/* The parts of groups.h, for its own files.
+ *
+ *   groups.c      the contract, start, the turn of the loop
+ *   stop.c        the way down
+ *   group.c       one group: core, filters, proposals, what it tells node/
+ *   members.c     who may connect, and from which store
+ *   leadership.c  where leaders should be, transfers, handing over at stop
+ *   quorum.c      may a group commit now, and if not, why */
+#ifndef CONSENSUS_GROUPS_INTERNAL_H
+#define CONSENSUS_GROUPS_INTERNAL_H
+
+#include "base/list.h"
+#include "consensus/filters.h"
+#include "consensus/groups.h"
+#include "consensus/raft_io.h"
+#include "consensus/store.h"
+#include "consensus/transport.h"
+
+#define TICK_MS 22u
+#define HEARTBEAT_MS 100u
+#define ELECTION_MS 1000u
+/* A peer to which nothing was sent for so long gets a ping, so that silence
+ * means something. */
+#define PING_MS 100u
+
+/* A member of the cluster, this node included. */
+struct member {
+    struct groups *all;
+    uint64_t id;
+    bool self, replica;
+    /* its store as we accept it from now on, and as it is recorded durably */
+    struct store_peer store, recorded;
+    bool known;
+    /* the connection */
+    bool up;               /* as the transport says */
+    bool ready;            /* up, and its store is recorded: it counts */
+    struct store_peer now; /* who is at the other end of it */
+    uint64_t sent_ms;
+    char refused[256]; /* why it refuses us, or empty */
+    uint64_t refused_ms;
+};
+
+struct group {
+    struct groups *all;
+    unsigned number;
+    uint64_t preferred; /* leader */
+    struct raft raft;
+    struct raft_fsm fsm;
+    struct filters filters;
+    struct raft_io_group io;
+    bool closed;
+
+    /* proposals of this turn */
+    struct raft_buffer *pending;
+    unsigned n_pending, pending_cap;
+    uint64_t pending_bytes;
+
+    /* as last told to node/ */
+    uint64_t leader;
+    raft_term term;
+    bool had_leader, caught_up, broken;
+
+    /* commit index that each member has been sent, by slot */
+    raft_index commit_sent[NODES_MAX];
+    raft_index commit_pushed; /* all have it */
+
+    /* leadership.c */
+    struct raft_transfer transfer;
+    bool transferring, transfer_over;
+    uint64_t transfer_to;
+    uint64_t near_ms;    /* since when the preferred one is near; 0: not */
+    uint64_t retry_ms;   /* no transfer before */
+    unsigned backoff_ms; /* after the last one failed; 0: it did not */
+    uint64_t invited_ms; /* when somebody handed leadership to us */
+    bool stay;           /* it was handed over on purpose: keep it */
+};
+
+enum groups_state {
+    GROUPS_RUNNING,
+    GROUPS_DRAINING,          /* handing leadership over */
+    GROUPS_CLOSING_CORES,     /* until all writes are done */
+    GROUPS_CLOSING_TRANSPORT, /* until what is queued has left */
+    GROUPS_CLOSING_STORE,
+    GROUPS_CLOSING_HANDLES
+};
+
+struct groups {
+    struct groups_options options;
+    enum groups_state state;
+    bool booted, fatal;
+    struct member members[NODES_MAX]; /* sorted by id */
+    unsigned n_members, self;
+    uint64_t voters[NODES_MAX]; /* sorted */
+    unsigned n_voters;
+    char members_text[STORE_MEMBERS_MAX];
+    struct store_identity identity;
+    struct store *store;
+    struct transport *transport;
+    struct raft_io_host host;
+    struct group **groups; /* options.shards of them */
+    unsigned open_groups;
+    uv_timer_t timer;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    unsigned open_handles;
+    uint64_t full_said_ms;
+    uint64_t drain_until_ms;
+    void (*stopped)(void *data);
+    void *stopped_data;
+};
+
+uint64_t groups_now(const struct groups *g);
+/* Tell node/ that it must stop, once. */
+void groups_fatal(struct groups *g, const char *why);
+/* NULL: no such member. */
+struct member *groups_member(struct groups *g, uint64_t id);
+
+void groups_free_all(struct groups *g);
+
+/* ---- stop.c ---- */
+
+/* At the end of every turn of the loop. */
+void groups_step_closing(struct groups *g);
+
+/* ---- group.c ---- */
+
+struct group *group_new(struct groups *all, unsigned number);
+void group_free(struct group *g);
+void group_start(struct group *g);
+void group_close(struct group *g);
+void group_tick(struct group *g);
+/* Append this turn's proposals, tell followers of a new commit index. */
+void group_flush(struct group *g);
+void group_recv(struct group *g, struct raft_message *m);
+/* Takes `bytes`. */
+void group_propose(struct group *g, void *bytes, size_t len);
+bool group_leads(const struct group *g);
+uint64_t group_bytes(const struct group *g);
+/* The peer in `slot` may have lost messages. */
+void group_peer_is_new(struct group *g, unsigned slot);
+void group_note_sent(struct group *g, unsigned slot,
+                     const struct raft_message *m);
+
+/* ---- members.c ---- */
+
+int members_init(struct groups *g, char *why, size_t why_size);
+/* The configuration that every group begins with. */
+int members_conf(const struct groups *g, struct raft_buffer *conf);
+/* After the store was opened. */
+void members_load(struct groups *g);
+void members_ping(struct groups *g);
+unsigned members_ready_voters(const struct groups *g);
+/* For the transport; data is a struct groups. */
+void members_hello(void *data, struct hello *out);
+bool members_accept(void *data, const struct hello *peer, char *why,
+                    size_t size);
+void members_refused(void *data, uint64_t peer, const char *why);
+void members_up(void *data, uint64_t peer, const struct hello *hello);
+void members_down(void *data, uint64_t peer);
+
+/* ---- leadership.c ---- */
+
+void leadership_tick(struct groups *g);
+/* Returns true when there is nothing more to hand over, or nobody to take it.
+ */
+bool leadership_drain(struct groups *g);
+void leadership_gained(struct group *g);
+void leadership_peer_down(struct groups *g, uint64_t peer);
+
+#endif

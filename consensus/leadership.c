@@ -1,0 +1,191 @@
+/* Where leaders should be.
+ *
+ * Group g prefers the voter number g mod n. Whoever leads a group that prefers
+ * another node hands it over once that node has kept up for a second: a few at
+ * a time, later and later again after failures. A node that was given a group
+ * on purpose keeps it until the preferred one has gone and come back. */
+#include <inttypes.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "consensus/groups_internal.h"
+#include "consensus/raft_code.h"
+#include "consensus/raft_peek.h"
+
+#define TRANSFERS_MAX 2u       /* at once, to balance */
+#define DRAIN_TRANSFERS_MAX 8u /* at once, when stopping */
+#define NEAR_MS 1000u          /* kept up for so long */
+#define NEAR_ENTRIES 64u       /* kept up: not further behind */
+#define BACKOFF_MS 5000u
+#define BACKOFF_MS_MAX 60000u
+
+static unsigned transfers(const struct groups *g)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        n += g->groups[i]->transferring;
+    }
+    return n;
+}
+
+static bool lags(const struct group *g, uint64_t id, uint64_t entries)
+{
+    struct peek_progress p;
+
+    return !peek_progress(&g->raft, id, &p) || p.probing || p.snapshot ||
+           p.match + entries < peek_last(&g->raft);
+}
+
+/* Possibly called by the core in the middle of something: only take note. */
+static void transfer_done(struct raft_transfer *req)
+{
+    struct group *g = req->data;
+
+    g->transfer_over = true;
+}
+
+static int transfer(struct group *g, uint64_t to)
+{
+    int rv;
+
+    if (g->transferring) {
+        return ERR_BUSY;
+    }
+    g->transfer.data = g;
+    rv = raft_transfer(&g->raft, &g->transfer, to, transfer_done);
+    if (rv != 0) {
+        return raft_code(rv);
+    }
+    g->transferring = true;
+    g->transfer_over = false;
+    g->transfer_to = to;
+    filters_settle(&g->filters);
+    return 0;
+}
+
+/* A transfer has ended: did it work? */
+static void judge(struct group *g)
+{
+    uint64_t now = groups_now(g->all);
+
+    if (!g->transferring || !g->transfer_over) {
+        return;
+    }
+    g->transferring = g->transfer_over = false;
+    if (!group_leads(g)) {
+        g->backoff_ms = 0;
+        return;
+    }
+    g->backoff_ms = g->backoff_ms == 0 ? BACKOFF_MS : g->backoff_ms * 2;
+    if (g->backoff_ms > BACKOFF_MS_MAX) {
+        g->backoff_ms = BACKOFF_MS_MAX;
+    }
+    g->retry_ms = now + g->backoff_ms;
+    log_info("transfer_failed", "shard=%u node=%" PRIu64 " retry_ms=%u",
+             g->number, g->transfer_to, g->backoff_ms);
+}
+
+static void balance(struct group *g)
+{
+    uint64_t now = groups_now(g->all);
+    const struct member *to = groups_member(g->all, g->preferred);
+
+    if (!group_leads(g) || to->self || g->stay || !to->ready ||
+        lags(g, to->id, NEAR_ENTRIES)) {
+        g->near_ms = 0;
+        return;
+    }
+    if (g->near_ms == 0) {
+        g->near_ms = now;
+    }
+    if (now - g->near_ms >= NEAR_MS && now >= g->retry_ms &&
+        transfers(g->all) < TRANSFERS_MAX) {
+        (void)transfer(g, to->id);
+    }
+}
+
+void leadership_tick(struct groups *g)
+{
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        judge(g->groups[i]);
+        balance(g->groups[i]);
+    }
+}
+
+void leadership_gained(struct group *g)
+{
+    const struct member *preferred = groups_member(g->all, g->preferred);
+    uint64_t now = groups_now(g->all);
+
+    /* The preferred one may have handed over because it stops. */
+    g->stay = g->invited_ms != 0 && preferred->ready &&
+              now - g->invited_ms <= 2 * (uint64_t)g->all->options.election_ms;
+    g->invited_ms = 0;
+    g->near_ms = 0;
+}
+
+void leadership_peer_down(struct groups *g, uint64_t peer)
+{
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        if (g->groups[i]->preferred == peer) {
+            g->groups[i]->stay = false;
+        }
+    }
+}
+
+int groups_transfer(struct groups *g, unsigned group, uint64_t peer)
+{
+    if (group >= g->options.shards) {
+        return ERR_NOT_FOUND;
+    }
+    if (!group_leads(g->groups[group])) {
+        return ERR_NOT_LEADER;
+    }
+    return transfer(g->groups[group], peer);
+}
+
+/* ---- handing over at stop ----------------------------------------------- */
+
+/* Prefers the node that is to lead the group anyway. */
+static uint64_t heir(const struct group *g)
+{
+    const struct groups *all = g->all;
+    uint64_t found = 0;
+
+    for (unsigned i = 0; i < all->n_members; i++) {
+        const struct member *m = &all->members[i];
+        if (!m->self && !m->replica && m->ready &&
+            !lags(g, m->id, NEAR_ENTRIES) &&
+            (found == 0 || m->id == g->preferred)) {
+            found = m->id;
+        }
+    }
+    return found;
+}
+
+bool leadership_drain(struct groups *g)
+{
+    bool all_gone = true;
+
+    if (members_ready_voters(g) <= (g->members[g->self].replica ? 0u : 1u)) {
+        return true;
+    }
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        struct group *group = g->groups[i];
+        uint64_t to;
+        judge(group);
+        if (!group_leads(group)) {
+            /* Not before the new leader is known: it may have failed. */
+            all_gone =
+                all_gone && (group->transfer_to == 0 || group->leader != 0);
+            continue;
+        }
+        all_gone = false;
+        to = heir(group);
+        if (to != 0 && transfers(g) < DRAIN_TRANSFERS_MAX) {
+            (void)transfer(group, to);
+        }
+    }
+    return all_gone;
+}

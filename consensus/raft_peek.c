@@ -1,0 +1,158 @@
+#include "consensus/raft_peek.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+/* raft.h carries no version; these are the sizes and places of 0.15.0. With
+ * another release, read its source again before changing a number. */
+static_assert(sizeof(void *) != 8 || sizeof(struct raft_progress) == 56,
+              "raft_peek.c knows libraft 0.15.0 only");
+static_assert(sizeof(void *) != 8 || sizeof(struct raft_log) == 72,
+              "raft_peek.c knows libraft 0.15.0 only");
+static_assert(sizeof(void *) != 8 || offsetof(struct raft, log) == 64,
+              "raft_peek.c knows libraft 0.15.0 only");
+static_assert(sizeof(void *) != 8 || offsetof(struct raft, state) == 208,
+              "raft_peek.c knows libraft 0.15.0 only");
+static_assert(sizeof(void *) != 8 || sizeof(struct raft) == 656,
+              "raft_peek.c knows libraft 0.15.0 only");
+
+enum { PROBE, PIPELINE, SNAPSHOT }; /* raft_progress.state */
+
+raft_term peek_term(const struct raft *r)
+{
+    return r->current_term;
+}
+
+raft_index peek_commit(const struct raft *r)
+{
+    return r->commit_index;
+}
+
+raft_index peek_applied(const struct raft *r)
+{
+    return r->last_applied;
+}
+
+raft_index peek_last_stored(const struct raft *r)
+{
+    return r->last_stored;
+}
+
+bool peek_transferring(const struct raft *r)
+{
+    return r->transfer != NULL;
+}
+
+bool peek_installing(const struct raft *r)
+{
+    return r->snapshot.put.data != NULL && r->last_stored == 0;
+}
+
+static size_t entries_in_memory(const struct raft_log *log)
+{
+    return log->front <= log->back ? log->back - log->front
+                                   : log->size - log->front + log->back;
+}
+
+static const struct raft_entry *entry_at(const struct raft_log *log,
+                                         raft_index index)
+{
+    if (index <= log->offset || index > log->offset + entries_in_memory(log)) {
+        return NULL;
+    }
+    return &log->entries[(log->front + (size_t)(index - log->offset - 1)) %
+                         log->size];
+}
+
+raft_index peek_last(const struct raft *r)
+{
+    size_t n = entries_in_memory(&r->log);
+
+    return n > 0 ? r->log.offset + n : r->log.snapshot.last_index;
+}
+
+raft_term peek_term_of(const struct raft *r, raft_index index)
+{
+    const struct raft_entry *entry = entry_at(&r->log, index);
+
+    if (entry != NULL) {
+        return entry->term;
+    }
+    return index != 0 && index == r->log.snapshot.last_index
+               ? r->log.snapshot.last_term
+               : 0;
+}
+
+uint64_t peek_bytes_from(const struct raft *r, raft_index index)
+{
+    const struct raft_entry *entry;
+    uint64_t bytes = 0;
+
+    for (; (entry = entry_at(&r->log, index)) != NULL; index++) {
+        bytes += entry->buf.len;
+    }
+    return bytes;
+}
+
+bool peek_quorum_has(const struct raft *r, raft_index index)
+{
+    const struct raft_configuration *conf = &r->configuration;
+    unsigned voters = 0, have = 0;
+
+    assert(r->state == RAFT_LEADER);
+    for (unsigned i = 0; i < conf->n; i++) {
+        if (conf->servers[i].role != RAFT_VOTER) {
+            continue;
+        }
+        voters++;
+        have += conf->servers[i].id == r->id ||
+                r->leader_state.progress[i].match_index >= index;
+    }
+    return have > voters / 2;
+}
+
+bool peek_progress(const struct raft *r, raft_id id, struct peek_progress *p)
+{
+    const struct raft_configuration *conf = &r->configuration;
+
+    assert(r->state == RAFT_LEADER);
+    for (unsigned i = 0; i < conf->n; i++) {
+        const struct raft_progress *from = &r->leader_state.progress[i];
+        if (conf->servers[i].id == id) {
+            p->match = from->match_index;
+            p->next = from->next_index;
+            p->probing = from->state == PROBE;
+            p->snapshot = from->state == SNAPSHOT;
+            return true;
+        }
+    }
+    return false;
+}
+
+void peek_restart_timer(struct raft *r, raft_time now)
+{
+    r->election_timer_start = now;
+}
+
+void peek_set_timeout(struct raft *r, unsigned ms)
+{
+    assert(r->state == RAFT_FOLLOWER || r->state == RAFT_CANDIDATE);
+    if (r->state == RAFT_FOLLOWER) {
+        r->follower_state.randomized_election_timeout = ms;
+    } else {
+        r->candidate_state.randomized_election_timeout = ms;
+    }
+}
+
+unsigned peek_timeout(const struct raft *r)
+{
+    assert(r->state == RAFT_FOLLOWER || r->state == RAFT_CANDIDATE);
+    return r->state == RAFT_FOLLOWER
+               ? r->follower_state.randomized_election_timeout
+               : r->candidate_state.randomized_election_timeout;
+}
+
+void peek_forget_uncommitted(struct raft *r)
+{
+    r->configuration_uncommitted_index = 0;
+}

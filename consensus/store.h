@@ -1,0 +1,136 @@
+/* The log store: entries, terms and votes of all groups of a node, and who the
+ * node is, in one SQLite file (docs/FORMATS.md).
+ *
+ * The loop's thread queues writes; store_submit hands all that is queued to
+ * the store's own thread, which makes one transaction with one sync of it.
+ * Writes complete strictly in the order in which they were queued, always from
+ * the loop, never from inside a call. A failing store completes nothing more:
+ * it says why, once, and the node must stop. */
+#ifndef CONSENSUS_STORE_H
+#define CONSENSUS_STORE_H
+
+#include <raft.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "wire/ids.h"
+
+#define STORE_MEMBERS_MAX 1024
+
+struct store;
+
+struct store_identity {
+    struct uuid store;   /* random, made with the file */
+    struct uuid cluster; /* none until it is learned */
+    uint64_t starts;     /* how often the file was opened, this time included */
+    uint64_t node_id;
+    uint32_t shards;
+    char members[STORE_MEMBERS_MAX];
+};
+
+/* What we know of a peer's store. */
+struct store_peer {
+    uint64_t node_id;
+    struct uuid store;
+    uint64_t starts; /* the highest that we have met */
+};
+
+struct store_options {
+    uv_loop_t *loop;
+    const char *folder; /* created when missing; copied */
+    uint64_t node_id;
+    uint32_t shards;
+    const char *members; /* canonical text, must stay the same for ever */
+    /* The configuration that every group starts with: entry 1, of term 1. */
+    const void *conf;
+    size_t conf_len;
+    void *data;
+    void (*fatal)(void *data, const char *why);
+};
+
+enum store_write_kind {
+    STORE_APPEND,
+    STORE_TRUNCATE,
+    STORE_META,
+    STORE_PEER,
+    STORE_CLUSTER
+};
+
+/* One write. Embedded in the caller's memory and kept until `done`. */
+struct store_write {
+    enum store_write_kind kind;
+    uint32_t group;
+    uint64_t index;                   /* APPEND: of the first entry;
+                                         TRUNCATE: first one to go */
+    const struct raft_entry *entries; /* kept until done, not copied */
+    unsigned n;
+    uint64_t term, vote; /* META */
+    struct store_peer peer;
+    struct uuid cluster;
+    void (*done)(struct store_write *write);
+    void *data;
+    /* private */
+    struct list link;
+    uint64_t sequence;
+};
+
+/* What a group had on disk. */
+struct store_group {
+    uint64_t term, vote;
+    struct raft_entry *entries; /* from index 1; raft_malloc'ed, as each payload
+                                   is; batch NULL */
+    size_t n, capacity;
+};
+
+/* Open or create. The start counter has been raised durably when this returns.
+ * On failure returns < 0 with one line in `why`; nothing is left behind but
+ * perhaps a new folder and an empty file. Blocks: call before the loop runs. */
+int store_open(const struct store_options *options, struct store **out,
+               char *why, size_t why_size);
+
+/* Close again; instead of store_start. */
+void store_discard(struct store *s);
+
+/* Start the thread: from here on writes are taken. Returns 0 or -errno. */
+int store_start(struct store *s);
+
+const struct store_identity *store_identity(const struct store *s);
+
+/* The recorded store of a peer; false when it was never met. */
+bool store_peer(const struct store *s, uint64_t node_id,
+                struct store_peer *out);
+
+/* Take what a group had on disk: the memory is the caller's, once. Blocks; only
+ * before store_start. Returns 0, ERR_CORRUPT, ERR_IO or -ENOMEM with a line in
+ * `why`. */
+int store_load(struct store *s, uint32_t group, struct store_group *out,
+               char *why, size_t why_size);
+
+/* Queue a write. Returns its sequence number: 1, 2, ... */
+uint64_t store_push(struct store *s, struct store_write *write);
+
+/* Hand over what is queued, unless the thread is busy: then it is handed over
+ * when it is done. */
+void store_submit(struct store *s);
+
+/* Sequence number of the last write pushed, and of the last that is durable. */
+uint64_t store_pushed(const struct store *s);
+uint64_t store_durable(const struct store *s);
+
+/* Transactions made since the store was opened. */
+uint64_t store_syncs(const struct store *s);
+
+bool store_failed(const struct store *s);
+
+/* After a failure: call `done` of everything that is queued, so that its
+ * owners can free it. Only when they no longer take it for durable. */
+void store_abandon(struct store *s);
+
+/* Nothing may be queued unless the store failed. Calls back once the thread is
+ * gone and the file is closed; frees s. */
+void store_close(struct store *s, void (*closed)(void *data), void *data);
+
+#endif

@@ -1,0 +1,116 @@
+#include "consensus/store_db.h"
+
+#include <assert.h>
+
+/* ---- small SQL helpers -------------------------------------------------- */
+
+static int finish(sqlite3_stmt *st)
+{
+    int rv = sqlite3_step(st);
+
+    sqlite3_reset(st);
+    return rv == SQLITE_DONE || rv == SQLITE_ROW ? SQLITE_OK : rv;
+}
+
+int store_db_set(struct store_db *s, const char *key, const void *value,
+                 size_t len)
+{
+    sqlite3_bind_text(s->node, 1, key, -1, SQLITE_STATIC);
+    sqlite3_bind_blob(s->node, 2, value, (int)len, SQLITE_STATIC);
+    return finish(s->node);
+}
+
+/* ---- writes ------------------------------------------------------------- */
+
+/* Rows of all groups come one behind the other, in the order of writing: a
+ * transaction touches the end of the table only, however many groups it is
+ * for. */
+static int append_row(struct store_db *s, uint32_t group, uint64_t index,
+                      const struct raft_entry *e)
+{
+    sqlite3_bind_int64(s->append, 1, s->next_row);
+    sqlite3_bind_int64(s->append, 2, group);
+    sqlite3_bind_int64(s->append, 3, (sqlite3_int64)index);
+    sqlite3_bind_int64(s->append, 4, (sqlite3_int64)e->term);
+    sqlite3_bind_int(s->append, 5, e->type);
+    sqlite3_bind_blob64(s->append, 6, e->buf.len == 0 ? "" : e->buf.base,
+                        e->buf.len, SQLITE_STATIC);
+    s->next_row++;
+    return finish(s->append);
+}
+
+int store_db_append(struct store_db *s, const struct store_write *w)
+{
+    int rv = SQLITE_OK;
+
+    for (unsigned i = 0; i < w->n && rv == SQLITE_OK; i++) {
+        rv = append_row(s, w->group, w->index + i, &w->entries[i]);
+    }
+    return rv;
+}
+
+static int truncate_log(struct store_db *s, uint32_t group, uint64_t index)
+{
+    const struct raft_entry cut = {.type = STORE_ROW_CUT};
+
+    return append_row(s, group, index, &cut);
+}
+
+int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
+                      uint64_t vote)
+{
+    sqlite3_bind_int64(s->meta, 1, group);
+    sqlite3_bind_int64(s->meta, 2, (sqlite3_int64)term);
+    sqlite3_bind_int64(s->meta, 3, (sqlite3_int64)vote);
+    return finish(s->meta);
+}
+
+static int set_peer(struct store_db *s, const struct store_peer *peer)
+{
+    sqlite3_bind_int64(s->peer, 1, (sqlite3_int64)peer->node_id);
+    sqlite3_bind_blob(s->peer, 2, peer->store.b, sizeof peer->store.b,
+                      SQLITE_STATIC);
+    sqlite3_bind_int64(s->peer, 3, (sqlite3_int64)peer->starts);
+    return finish(s->peer);
+}
+
+static int write_one(struct store_db *s, const struct store_write *w)
+{
+    switch (w->kind) {
+    case STORE_APPEND:
+        return store_db_append(s, w);
+    case STORE_TRUNCATE:
+        return truncate_log(s, w->group, w->index);
+    case STORE_META:
+        return store_db_set_meta(s, w->group, w->term, w->vote);
+    case STORE_PEER:
+        return set_peer(s, &w->peer);
+    case STORE_CLUSTER:
+        return store_db_set(s, "cluster", w->cluster.b, sizeof w->cluster.b);
+    }
+    assert(0);
+    return SQLITE_MISUSE;
+}
+
+int store_db_write(struct store_db *s, const struct list *writes)
+{
+    int rv = finish(s->begin);
+
+    for (const struct list *l = writes->next; l != writes && rv == SQLITE_OK;
+         l = l->next) {
+        rv = write_one(s, LIST_ENTRY(l, struct store_write, link));
+    }
+    return rv == SQLITE_OK ? finish(s->commit) : rv;
+}
+
+int store_db_checkpoint(struct store_db *s)
+{
+    int frames, copied;
+    int rv = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE,
+                                       &frames, &copied);
+
+    if (rv == SQLITE_OK && frames == copied) {
+        s->wal_frames = 0;
+    }
+    return rv;
+}

@@ -1,0 +1,51 @@
+/* store.db itself: schema, statements, and the life of its write-ahead log.
+ *
+ * Blocking, no threads, no loop: store.c sees to it that only one thread at a
+ * time is in here. */
+#ifndef CONSENSUS_STORE_DB_H
+#define CONSENSUS_STORE_DB_H
+
+#include <sqlite3.h>
+
+#include "consensus/store.h"
+
+#define STORE_APPLICATION_ID 0x4d4c4f47 /* "MLOG" */
+#define STORE_USER_VERSION 1
+#define STORE_PAGE_BYTES 16384
+#define STORE_ROW_CUT 0 /* type of a row that takes entries back */
+
+struct store_db {
+    sqlite3 *db;
+    sqlite3_stmt *begin, *commit, *append, *meta, *peer, *node;
+    sqlite3_int64 next_row; /* of the log */
+    unsigned wal_frames;    /* that no checkpoint has copied yet */
+    struct store_identity identity;
+    struct store_peer peers[NODES_MAX];
+    unsigned n_peers;
+};
+
+/* See store_open. */
+int store_db_open(struct store_db *s, const struct store_options *options,
+                  char *why, size_t why_size);
+void store_db_close(struct store_db *s);
+
+/* Single statements, for store_open.c. SQLite codes. */
+int store_db_set(struct store_db *s, const char *key, const void *value,
+                 size_t len);
+int store_db_append(struct store_db *s, const struct store_write *write);
+int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
+                      uint64_t vote);
+
+/* One transaction of all writes in the list. Returns 0 or an SQLite code. */
+int store_db_write(struct store_db *s, const struct list *writes);
+
+/* Copy the write-ahead log into the file, so that it is overwritten from its
+ * beginning next. Returns 0 or an SQLite code. */
+int store_db_checkpoint(struct store_db *s);
+
+/* Read the term, vote and entries of all groups. `groups` is zeroed before; on
+ * failure its entries are the caller's to free, too. */
+int store_db_load(struct store_db *s, struct store_group *groups,
+                  uint32_t shards, char *why, size_t why_size);
+
+#endif

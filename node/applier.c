@@ -1,0 +1,339 @@
+/* Jobs on the local file: open and scan it, append what was accepted, write
+ * the WAL back. One at a time per database, on the pool; never while a session
+ * has the slot. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/batch.h"
+#include "node/job.h"
+
+#define BATCH_BYTES (64u << 20)  /* encoded, per job */
+#define BATCH_COUNT 4096u        /* transactions per job */
+#define CHECKPOINT_FRAMES 1000u  /* as SQLite's own wal_autocheckpoint */
+#define RETRY_US 100000u         /* a lock was held */
+#define RETRY_FULL_US 1000000u   /* no room on the disk */
+#define CHECKPOINT_RETRY_US 1000000u /* a reader was in the way */
+
+static uint64_t now(const struct database *db)
+{
+    return db->env->now_us(db->env->data);
+}
+
+static void retry_after(struct database *db, uint64_t us)
+{
+    db->job_not_before_us = now(db) + us;
+    db->env->wake_after(db->env->data, db, us);
+}
+
+/* ---- open and scan ------------------------------------------------------- */
+
+struct open_job {
+    struct job job;
+    bool convert;
+    enum file_kind kind;
+    uint32_t page_size;
+    struct apply *apply; /* found open, or opened by the job */
+    struct checksum checksum;
+};
+
+static int open_file(struct open_job *o)
+{
+    const char *path = o->job.db->path;
+    int rv = file_classify(path, &o->kind, &o->page_size);
+
+    if (rv == 0 && o->kind == FILE_ROLLBACK && o->convert) {
+        rv = file_convert_to_wal(path);
+        if (rv == 0) {
+            rv = file_classify(path, &o->kind, &o->page_size);
+        }
+    }
+    if (rv == 0 && o->kind == FILE_WAL) {
+        rv = apply_open(path, &o->apply);
+    }
+    return rv;
+}
+
+static void run_open(struct job *job)
+{
+    struct open_job *o = LIST_ENTRY(job, struct open_job, job);
+    struct wal_state state;
+
+    if (o->apply == NULL) {
+        job->rv = open_file(o);
+    } else {
+        job->rv = apply_state(o->apply, &state);
+        if (job->rv == 0) {
+            apply_expect(o->apply, &state);
+        }
+    }
+    if (job->rv == 0 && o->apply != NULL) {
+        job->rv = checksum_scan(&o->checksum, o->apply);
+    }
+}
+
+static void open_failed(struct open_job *o)
+{
+    struct database *db = o->job.db;
+
+    checksum_close(&o->checksum);
+    if (db->apply == NULL && o->apply != NULL) {
+        apply_close(o->apply, false);
+    }
+    if (o->job.rv == ERR_BUSY) {
+        log_info("waiting", "db=%s path=%s why=\"a program still holds a lock "
+                 "on the database; it is opened when that ends\"",
+                 db->name, db->path);
+        retry_after(db, 10 * RETRY_US);
+        return;
+    }
+    snprintf(db->why, sizeof db->why, "cannot open %s: %s", db->path,
+             err_str(o->job.rv));
+    db->state = DB_REFUSED;
+    node_fatal(o->job.node, db->why);
+}
+
+static bool not_a_database(struct open_job *o)
+{
+    struct database *db = o->job.db;
+
+    if (o->kind != FILE_NOT_SQLITE) {
+        return false;
+    }
+    snprintf(db->why, sizeof db->why,
+             "%s is not an SQLite database (or its header is damaged): name "
+             "another -db-path, or move the file away to fetch the cluster's "
+             "copy",
+             db->path);
+    db->state = DB_REFUSED;
+    node_fatal(o->job.node, db->why);
+    return true;
+}
+
+static void open_done(struct job *job)
+{
+    struct open_job *o = LIST_ENTRY(job, struct open_job, job);
+    struct database *db = job->db;
+
+    if (job->rv != 0) {
+        open_failed(o);
+    } else if (not_a_database(o)) {
+        checksum_close(&o->checksum);
+    } else {
+        db->kind = o->kind;
+        db->apply = o->apply;
+        db->page_size =
+            o->apply != NULL ? apply_page_size(o->apply) : o->page_size;
+        checksum_close(&db->checksum);
+        db->checksum = o->checksum;
+        /* A rollback-mode file differs in its header from any copy in the
+         * group: its checksum matches nothing. */
+        if (o->kind == FILE_ROLLBACK) {
+            db->checksum.sum = ~0ull;
+        }
+        db->scanned = true;
+        db->look_again = false;
+        placing_scanned(db);
+        if (db->state == DB_OPENING || db->state == DB_READY) {
+            db->state = DB_PLACING;
+        }
+    }
+    free(o);
+}
+
+void applier_open(struct node *n, struct database *db, bool convert)
+{
+    struct open_job *o = calloc(1, sizeof *o);
+
+    if (o == NULL) {
+        node_fatal(n, "out of memory");
+        return;
+    }
+    o->convert = convert;
+    o->apply = db->apply;
+    o->kind = db->kind;
+    checksum_init(&o->checksum);
+    job_start(n, db, &o->job, run_open, open_done);
+}
+
+/* ---- append -------------------------------------------------------------- */
+
+struct batch_job {
+    struct job job;
+    struct list pending;
+    bool created; /* the file is new and now needs to be opened */
+};
+
+static void run_batch(struct job *job)
+{
+    struct batch_job *b = LIST_ENTRY(job, struct batch_job, job);
+    struct database *db = job->db;
+
+    if (db->apply == NULL) {
+        b->created = true;
+        job->rv = batch_create(db->path, &b->pending);
+        return;
+    }
+    job->rv = apply_check_identity(db->apply);
+    if (job->rv == 0) {
+        job->rv = batch_apply(db->apply, &db->checksum, &b->pending);
+    }
+}
+
+/* Back to the front of the queue, in order. */
+static void put_back(struct database *db, struct list *pending)
+{
+    while (!list_empty(pending)) {
+        struct list *l = pending->prev;
+        list_remove(l);
+        list_push_front(&db->pending, l);
+    }
+}
+
+static void batch_failed(struct batch_job *b)
+{
+    struct database *db = b->job.db;
+    int rv = b->job.rv;
+
+    put_back(db, &b->pending);
+    if (rv == ERR_BUSY) {
+        retry_after(db, RETRY_US);
+    } else if (rv == ERR_FULL || rv == -ENOSPC) {
+        log_error("disk_full", "db=%s path=%s why=\"no room to apply what the "
+                  "cluster committed; free some, it goes on by itself\"",
+                  db->name, db->path);
+        retry_after(db, RETRY_FULL_US);
+    } else {
+        log_error("apply_failed",
+                  "db=%s path=%s txid=%" PRIu64 " why=\"%s\": the file is "
+                  "read again and compared with the log",
+                  db->name, db->path, db->applied.txid, err_str(rv));
+        db->look_again = true;
+        retry_after(db, RETRY_US);
+    }
+}
+
+static void batch_done(struct job *job)
+{
+    struct batch_job *b = LIST_ENTRY(job, struct batch_job, job);
+    struct database *db = job->db;
+    struct list *l;
+
+    if (job->rv != 0) {
+        batch_failed(b);
+        free(b);
+        return;
+    }
+    while ((l = list_pop(&b->pending)) != NULL) {
+        struct pending *p = LIST_ENTRY(l, struct pending, link);
+        placing_applied(db, &p->position, p->checksum, p->db_pages);
+        db->applied_count++;
+        pending_free(db, p);
+    }
+    /* A new file is opened and scanned as any other. */
+    db->look_again = b->created;
+    free(b);
+}
+
+static void start_batch(struct node *n, struct database *db)
+{
+    struct batch_job *b = calloc(1, sizeof *b);
+    size_t bytes = 0;
+    unsigned count = 0;
+
+    if (b == NULL) {
+        node_fatal(n, "out of memory");
+        return;
+    }
+    list_init(&b->pending);
+    while (count < BATCH_COUNT && bytes < BATCH_BYTES &&
+           !list_empty(&db->pending)) {
+        struct list *l = list_pop(&db->pending);
+        struct pending *p = LIST_ENTRY(l, struct pending, link);
+        for (unsigned i = 0; i < p->n_entries; i++) {
+            bytes += p->entries[i].len;
+        }
+        list_push(&b->pending, l);
+        count++;
+    }
+    job_start(n, db, &b->job, run_batch, batch_done);
+}
+
+/* ---- write back ---------------------------------------------------------- */
+
+static void run_checkpoint(struct job *job)
+{
+    job->rv = apply_checkpoint(job->db->apply, true);
+}
+
+static void checkpoint_done(struct job *job)
+{
+    struct database *db = job->db;
+    uint32_t frames, backfilled;
+
+    if (job->rv == ERR_FOREIGN) {
+        db->look_again = true;
+    } else if (job->rv != 0 && job->rv != ERR_BUSY) {
+        log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", db->name,
+                 db->path, err_str(job->rv));
+    }
+    apply_frames(db->apply, &frames, &backfilled);
+    if (frames > 0) {
+        /* A reader was in the way of the reset. */
+        db->checkpoint_not_before_us = now(db) + CHECKPOINT_RETRY_US;
+    }
+    free(job);
+}
+
+static bool checkpoint_is_due(const struct database *db)
+{
+    uint32_t frames, backfilled;
+
+    if (db->apply == NULL || now(db) < db->checkpoint_not_before_us) {
+        return false;
+    }
+    apply_frames(db->apply, &frames, &backfilled);
+    return frames >= CHECKPOINT_FRAMES;
+}
+
+static void start_checkpoint(struct node *n, struct database *db)
+{
+    struct job *job = calloc(1, sizeof *job);
+
+    if (job != NULL) {
+        job_start(n, db, job, run_checkpoint, checkpoint_done);
+    }
+}
+
+void applier_step(struct node *n, struct database *db)
+{
+    if (db->job != NULL || db->owner != NULL ||
+        now(db) < db->job_not_before_us) {
+        return;
+    }
+    if (db->look_again) {
+        applier_open(n, db, false);
+    } else if (!list_empty(&db->pending)) {
+        start_batch(n, db);
+    } else if (checkpoint_is_due(db)) {
+        start_checkpoint(n, db);
+    }
+}
+
+void applier_close_all(struct node *n)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        int rv = db->apply == NULL ? 0 : apply_close(db->apply, true);
+        if (rv != 0) {
+            log_warn("checkpoint_left", "db=%s path=%s why=\"%s\": the -wal "
+                     "stays, nothing is lost",
+                     db->name, db->path, err_str(rv));
+        }
+        db->apply = NULL;
+    }
+}

@@ -1,0 +1,24 @@
+/* Several accepted transactions as one transaction of the local WAL.
+ *
+ * Readers see the state after the last of them; what the earlier ones wrote to
+ * the same pages never reaches the disk. Runs on the pool. */
+#ifndef NODE_BATCH_H
+#define NODE_BATCH_H
+
+#include <stdint.h>
+
+#include "base/list.h"
+#include "vfs/apply.h"
+#include "vfs/checksum.h"
+
+/* `pending` holds struct pending, oldest first, at least one. The checksum is
+ * verified before anything is published: ERR_MISMATCH leaves the file as it
+ * was. `checksum` follows on success. */
+int batch_apply(struct apply *a, struct checksum *checksum,
+                const struct list *pending);
+
+/* The first transactions of a database that has no file yet: written as a
+ * new file at `path`. */
+int batch_create(const char *path, const struct list *pending);
+
+#endif

@@ -1,0 +1,211 @@
+/* First contact and return: what a database that is not READY needs next.
+ *
+ * The decision is placing_next; here it is carried out. The member file
+ * remembers that a local file was once part of a database of the group, so
+ * that after a crash it is repaired, and never compared as a stranger. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/node.h"
+
+#define AGAIN_US 1000000u /* an ENROLL or HOLDS that is not seen yet */
+
+static void member_path(const struct options *o, const char *name, char *out)
+{
+    snprintf(out, PATH_MAX + 200, "%s/%s.member", o->raft_path, name);
+}
+
+bool contact_is_member(struct node *n, const struct database *db)
+{
+    char path[PATH_MAX + 200], line[128], want[UUID_TEXT_BYTES];
+    bool found = false;
+    FILE *f;
+
+    member_path(n->options, db->name, path);
+    f = fopen(path, "re");
+    if (f == NULL) {
+        return false;
+    }
+    uuid_text(&db->m->uuid, want);
+    while (fgets(line, sizeof line, f) != NULL) {
+        found = found || strstr(line, want) != NULL;
+    }
+    fclose(f);
+    return found;
+}
+
+void contact_remember(struct node *n, struct database *db)
+{
+    char path[PATH_MAX + 200], tmp[PATH_MAX + 208];
+    char cluster[UUID_TEXT_BYTES], uuid[UUID_TEXT_BYTES];
+    struct uuid id = groups_cluster(n->groups);
+    FILE *f;
+    int ok;
+
+    if (db->member) {
+        return;
+    }
+    member_path(n->options, db->name, path);
+    snprintf(tmp, sizeof tmp, "%s.new", path);
+    uuid_text(&id, cluster);
+    uuid_text(&db->m->uuid, uuid);
+    f = fopen(tmp, "we");
+    if (f == NULL) {
+        log_warn("member_file", "db=%s path=%s why=\"%s\"", db->name, path,
+                 strerror(errno));
+        return;
+    }
+    ok = fprintf(f, "cluster %s\ndatabase %s\n", cluster, uuid) > 0;
+    ok = fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
+    ok = fclose(f) == 0 && ok;
+    db->member = ok && rename(tmp, path) == 0;
+}
+
+void contact_forget(const struct options *o, const char *name)
+{
+    char path[PATH_MAX + 200];
+
+    member_path(o, name, path);
+    unlink(path);
+}
+
+/* ---- entries ------------------------------------------------------------- */
+
+static bool due(struct database *db)
+{
+    uint64_t t = db->env->now_us(db->env->data);
+
+    if (db->entry_sent_us != 0 && t - db->entry_sent_us < AGAIN_US) {
+        return false;
+    }
+    db->entry_sent_us = t;
+    db->env->wake_after(db->env->data, db, AGAIN_US);
+    return true;
+}
+
+static void propose(struct database *db, struct buf *out)
+{
+    size_t len = 0;
+    uint8_t *bytes = buf_take(out, &len);
+
+    if (bytes == NULL) {
+        return;
+    }
+    /* Not accepted for whatever reason: proposed again when due. */
+    if (db->env->propose(db->env->data, db->group, bytes, len) != 0) {
+        db->entry_sent_us = 0;
+        db->env->wake_after(db->env->data, db, AGAIN_US / 10);
+    }
+}
+
+static void enroll(struct node *n, struct database *db)
+{
+    struct entry_enroll e = {.node = db->env->node_id,
+                             .page_size = db->page_size,
+                             .pages = db->checksum.pages,
+                             .checksum = db->checksum.sum};
+    struct buf out;
+
+    if (!due(db)) {
+        return;
+    }
+    if (uuid_is_none(&db->enroll_uuid) && uuid_random(&db->enroll_uuid) != 0) {
+        node_fatal(n, "the kernel gives no random numbers");
+        return;
+    }
+    memcpy(e.name, db->name, sizeof e.name);
+    e.db = db->enroll_uuid;
+    db->state = DB_ENROLLING;
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (entry_encode_enroll(&e, &out) == 0) {
+        log_info("enrolling", "db=%s pages=%u page_size=%u", db->name, e.pages,
+                 e.page_size);
+        propose(db, &out);
+    }
+    buf_close(&out);
+}
+
+static void say_holds(struct database *db)
+{
+    struct entry_holds e = {.db = db->m->uuid, .node = db->env->node_id};
+    struct buf out;
+
+    if (machine_holds(db->m, e.node) || !due(db)) {
+        return;
+    }
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (entry_encode_holds(&e, &out) == 0) {
+        propose(db, &out);
+    }
+    buf_close(&out);
+}
+
+/* ---- what is next -------------------------------------------------------- */
+
+static void become_ready(struct node *n, struct database *db)
+{
+    db->state = DB_READY;
+    db->why[0] = '\0';
+    db->entry_sent_us = 0;
+    contact_remember(n, db);
+    log_info("ready", "db=%s shard=%u txid=%" PRIu64 " pages=%u to_apply=%s",
+             db->name, db->group, db->applied.txid, db->checksum.pages,
+             list_empty(&db->pending) ? "none" : "some");
+}
+
+/* An image replaces or makes the file: it must not be open here. */
+static void start_fetch(struct node *n, struct database *db, bool compare)
+{
+    if (db->kind == FILE_MISSING && db->member) {
+        log_warn("missing", "db=%s path=%s: a managed file that is gone; the "
+                 "cluster's copy is fetched",
+                 db->name, db->path);
+    }
+    db->compare = compare;
+    db->state = DB_FETCHING;
+    image_fetch_start(n, db);
+}
+
+void contact_step(struct node *n, struct database *db)
+{
+    if (db->state == DB_READY) {
+        say_holds(db);
+        return;
+    }
+    if (db->state == DB_FETCHING) {
+        image_fetch_step(n, db);
+        return;
+    }
+    if (db->state == DB_OPENING || db->state == DB_REFUSED) {
+        return;
+    }
+    if (db->m != NULL && !db->member) {
+        db->member = contact_is_member(n, db);
+    }
+    switch (placing_next(db)) {
+    case PLACING_WAIT:
+        break;
+    case PLACING_CONVERT:
+        applier_open(n, db, true);
+        break;
+    case PLACING_ENROLL:
+        enroll(n, db);
+        break;
+    case PLACING_READY:
+        become_ready(n, db);
+        break;
+    case PLACING_FETCH:
+    case PLACING_FETCH_REPAIR:
+        start_fetch(n, db, false);
+        break;
+    case PLACING_COMPARE:
+        start_fetch(n, db, true);
+        break;
+    }
+}

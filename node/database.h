@@ -1,0 +1,278 @@
+/* One managed database on this node: what is known about the local file, who
+ * holds the write slot, what waits to be applied.
+ *
+ * The deciding parts (slot.c, proposals.c, placing.c) see the world only
+ * through struct db_env, so that they run under a simulated clock and network.
+ * Everything here is on the loop's thread; jobs on the pool own `apply` and
+ * `checksum` while `job` is set, nobody else touches them then.
+ *
+ * The life of the local copy:
+ *
+ *   OPENING --scanned--> PLACING --checksum found in the log--> READY
+ *      |                  |   |                                 ^  |
+ *      |                  |   +--name unknown: ENROLLING -------+  |
+ *      |                  |                                     |  |
+ *      |                  +--not found--> FETCHING --installed--+  |
+ *      |                                     ^                     |
+ *      +--> REFUSED (the node stops)         +-- a difference -----+
+ */
+#ifndef NODE_DATABASE_H
+#define NODE_DATABASE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "node/machine.h"
+#include "vfs/apply.h"
+#include "vfs/checksum.h"
+#include "wire/session.h"
+
+struct database;
+struct session;
+
+enum db_state {
+    DB_OPENING,   /* the local file is being opened and scanned */
+    DB_PLACING,   /* waiting for the group to say where it stands */
+    DB_ENROLLING, /* our ENTRY_ENROLL is on its way */
+    DB_FETCHING,  /* an image is on its way */
+    DB_READY,     /* the local file follows the group */
+    DB_REFUSED    /* must not be used; `why` says it */
+};
+
+/* Times, all in one place. Microseconds. */
+struct db_times {
+    uint64_t quantum_us;     /* a lease is kept at least so long */
+    uint64_t offer_us;       /* an offered turn is reserved so long */
+    uint64_t deadline_us;    /* a proposal is waited for */
+    uint64_t idle_us;        /* a holder may sit idle while others wait */
+    uint64_t propose_again_us;
+    uint64_t ask_again_us;   /* a lease that was asked for in vain */
+};
+extern const struct db_times db_times_default;
+
+/* The world as the deciding parts see it. */
+struct db_env {
+    void *data;
+    uint64_t node_id, start; /* `start` is random per start: tokens */
+    bool replica;
+    unsigned voters;
+    const uint64_t *voter_ids;
+    struct db_times times;
+    uint64_t (*now_us)(void *data);
+    /* groups_propose: `bytes` is taken. */
+    int (*propose)(void *data, unsigned group, void *bytes, size_t len);
+    uint64_t (*leader)(void *data, unsigned group);
+    uint64_t (*applied)(void *data, unsigned group);
+    bool (*quorum_fresh)(void *data, unsigned group);
+    void (*why_no_quorum)(void *data, unsigned group, char *out, size_t size);
+    /* Ask or release: to the group's leader. */
+    void (*lease_ask)(void *data, struct database *db);
+    void (*lease_release)(void *data, struct database *db, uint64_t epoch);
+    /* A message to a session's socket; never fails (a broken one closes). */
+    void (*session_send)(void *data, struct session *s,
+                         const struct session_message *m);
+    /* Look at `db` again, soon and not from inside this call. */
+    void (*wake)(void *data, struct database *db);
+    /* The same, after so many microseconds at the latest. */
+    void (*wake_after)(void *data, struct database *db, uint64_t us);
+};
+
+/* A session's turn at the write slot:
+ *
+ *   NONE --LOCK--> WAITING --PARK--> PARKED --turn--> OFFERED --LOCK--+
+ *     ^               |                                  |            |
+ *     |               +--------------- turn -------------|--> OWNED <-+
+ *     |                                                  |      |
+ *     +--- offer over -----------------------------------+      | PROPOSE
+ *     +--- UNLOCK --- COMMITTED <-- accepted -- PROPOSING <-----+      */
+enum turn {
+    TURN_NONE,
+    TURN_WAITING,
+    TURN_PARKED,
+    TURN_OFFERED,
+    TURN_OWNED,     /* has the slot, may be writing frames */
+    TURN_PROPOSING, /* parts or all of its transaction are here */
+    TURN_COMMITTING /* told COMMITTED, is publishing */
+};
+
+/* One open database handle of an application. */
+struct session {
+    struct list link; /* in db->sessions */
+    struct list wait; /* in db->waiters while WAITING, PARKED or OFFERED */
+    struct database *db;
+    uint64_t id;
+    enum turn turn;
+    bool welcomed;
+    uint64_t dev, inode;
+    uint32_t pid;
+    uint64_t since_us;      /* of the state */
+    struct position base;   /* granted */
+    uint64_t next_sequence; /* tokens */
+    uint64_t wait_txid, wait_until_us; /* PRAGMA marmot_wait; 0 = none */
+};
+
+/* A transaction that this node is trying to have accepted. At most one per
+ * database; it outlives its session when the outcome is not known yet. */
+struct proposal {
+    struct session *session; /* NULL: nobody waits any more */
+    struct token token;
+    struct position base;
+    struct proposal_entry {
+        uint8_t *bytes;
+        size_t len;
+    } *entries; /* parts, then the ENTRY_TXN; kept to propose again */
+    uint32_t n_entries;
+    uint32_t *numbers;  /* of all pages */
+    uint64_t *hashes;
+    uint32_t n_pages, cap_pages;
+    uint32_t db_pages;
+    uint64_t raw_bytes;
+    bool complete;  /* the ENTRY_TXN is there */
+    bool sent;      /* a copy of the ENTRY_TXN left this node */
+    bool accepted;
+    struct position position; /* once accepted */
+    bool bad;       /* refused half-way; the rest is swallowed */
+    uint8_t bad_reason;
+    uint64_t since_us, sent_us;
+    uint32_t n_sent;      /* entries proposed in the current round */
+    uint64_t sent_leader; /* to whom */
+};
+
+/* An accepted transaction that the local file does not have yet. */
+struct pending {
+    struct list link;
+    struct position position; /* after it */
+    uint64_t checksum;
+    uint32_t db_pages, page_size;
+    unsigned n_entries;
+    struct {
+        uint8_t *bytes;
+        size_t len;
+    } entries[]; /* parts, then the ENTRY_TXN */
+};
+
+struct image_fetch;
+
+struct database {
+    struct list link; /* in the node's list */
+    const struct db_env *env;
+    char name[DB_NAME_MAX + 1];
+    char path[PATH_MAX]; /* symbolic links resolved */
+    unsigned group;
+    enum db_state state;
+    char why[TEXT_MAX + 512]; /* of DB_REFUSED, or what it waits for */
+    struct machine_db *m; /* NULL: the group does not know the name */
+    bool caught_up;       /* the group's log has been read as far as it goes */
+
+    /* The local file. */
+    enum file_kind kind;
+    struct apply *apply;      /* NULL: no file yet */
+    struct checksum checksum; /* of the local state */
+    bool scanned;             /* `checksum` is that of the file */
+    bool placed;              /* `applied` is where it stands */
+    struct position applied;
+    uint64_t applied_sum; /* checksum and pages at `applied` */
+    uint32_t applied_pages;
+    uint32_t page_size;
+    bool member;      /* the position file says it was part of this uuid */
+    bool look_again;  /* the file may hold more than we recorded: rescan */
+    bool compare;     /* first contact: compare the image with the file */
+    struct list pending;
+    uint64_t pending_bytes;
+    void *job;        /* a job on the pool uses the file */
+    uint64_t job_not_before_us;
+    struct image_fetch *fetch;
+    struct list image_asks;
+    unsigned image_readers;
+    uint64_t checkpoint_not_before_us;
+
+    /* The write slot of this node. */
+    struct list sessions, waiters;
+    struct session *owner;
+    struct proposal *proposal;
+    struct {
+        bool asked, held, recalled;
+        uint64_t epoch, index;
+        uint64_t since_us;
+    } lease;
+    uint64_t next_session;
+
+    uint64_t entry_sent_us; /* our last ENROLL or HOLDS */
+    struct uuid enroll_uuid;
+    bool wake_queued;
+    struct list wake_link;
+    uint64_t wake_at_us; /* 0 = not asked for */
+    uint64_t sockets_closed;
+    void *server; /* node/session.c */
+    uint64_t commits, conflicts, applied_count;
+};
+
+/* ---- database.c ---- */
+void database_init(struct database *db, const struct db_env *env,
+                   const char *name, unsigned group);
+/* Everything must be idle: no job, no session. */
+void database_close(struct database *db);
+/* One line for PRAGMA marmot_status. */
+void database_status(struct database *db, char *out, size_t size);
+/* Why a LOCK would not be granted now; "" when it would. */
+void database_why_locked(struct database *db, char *out, size_t size);
+
+/* ---- slot.c: who may write ---- */
+void slot_lock(struct session *s);
+void slot_park(struct session *s);
+void slot_unlock(struct session *s, const struct session_unlock *u);
+/* The session's socket is closed. */
+void slot_gone(struct session *s);
+void slot_lease_granted(struct database *db, uint64_t epoch, uint64_t index);
+void slot_lease_recalled(struct database *db, uint64_t epoch);
+/* The leader changed: leases of the old one are nothing. */
+void slot_lease_lost(struct database *db);
+/* Grant, offer, ask, release: whatever is due now. */
+void slot_step(struct database *db);
+/* Nobody has the write slot, and no proposal is undecided: the local file may
+ * be appended to. */
+bool slot_is_free(const struct database *db);
+void session_turn(struct session *s, enum turn next);
+void session_refuse(struct session *s, uint8_t reason, const char *text);
+
+/* ---- proposals.c ---- */
+void proposal_part(struct session *s, const struct session_propose *m);
+/* The state machine has decided about a token of ours. */
+void proposal_accepted(struct database *db, const struct position *position);
+void proposal_decided(struct database *db, const struct token *token,
+                      enum machine_verdict verdict);
+/* Somebody else's transaction was accepted. */
+void proposal_overtaken(struct database *db);
+void proposal_leader_changed(struct database *db);
+void proposal_step(struct database *db);
+void proposal_free(struct database *db);
+bool proposal_is(const struct database *db, const struct token *token);
+
+/* ---- placing.c: where the local file stands; first contact ---- */
+void placing_enrolled(struct database *db, struct machine_db *m);
+void placing_accepted(struct database *db, const struct machine_accept *a);
+void placing_scanned(struct database *db);
+/* Returns what must be done now for a database that is not READY. */
+enum placing_action {
+    PLACING_WAIT,
+    PLACING_ENROLL,       /* propose ENTRY_ENROLL for what is here */
+    PLACING_CONVERT,      /* rollback mode: convert, then enroll */
+    PLACING_READY,
+    PLACING_FETCH,        /* nothing here: fetch an image */
+    PLACING_FETCH_REPAIR, /* was part of it: keep aside and fetch */
+    PLACING_COMPARE       /* fetch an image and compare */
+};
+enum placing_action placing_next(const struct database *db);
+/* Does a majority of voters hold the content? */
+bool placing_majority_holds(const struct database *db);
+/* The local file has the state after `p`. */
+void placing_applied(struct database *db, const struct position *position,
+                     uint64_t checksum, uint32_t pages);
+void pending_free(struct database *db, struct pending *p);
+/* Drop what the local file has: all up to and including `txid`. */
+void pending_drop(struct database *db, uint64_t txid);
+
+#endif

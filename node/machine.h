@@ -1,0 +1,100 @@
+/* The state machine of one group: what the log says about its databases.
+ *
+ * Deterministic: every node that reads the same entries reaches the same state.
+ * It accepts in log order and never waits for a file; who keeps local files is
+ * told by events. Pure: no clock, no loop, no SQLite.
+ *
+ * Acceptance is one compare-and-swap: a transaction is accepted iff its base is
+ * the database's position. That alone is the safety; leases only make it
+ * rarely fail. */
+#ifndef NODE_MACHINE_H
+#define NODE_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "wire/entry.h"
+#include "wire/ids.h"
+
+/* One part of a large transaction that waits for its ENTRY_TXN. */
+struct machine_part {
+    struct list link;
+    struct token token;
+    uint32_t number;
+    size_t len;
+    uint8_t bytes[]; /* the encoded entry */
+};
+
+struct machine_db {
+    struct list link;
+    char name[DB_NAME_MAX + 1];
+    struct uuid uuid;
+    struct position position;
+    uint32_t page_size; /* 0 until the first transaction of an empty one */
+    uint32_t pages;
+    uint64_t checksum;
+    uint64_t enrolled_by;  /* node id */
+    bool born_empty;       /* enrolled without content */
+    uint64_t enroll_checksum; /* content at txid 0 */
+    uint32_t enroll_pages;
+    uint64_t holders[NODES_MAX]; /* node ids that hold the content */
+    unsigned n_holders;
+    struct {
+        uint64_t txid;
+        struct token token;
+    } ring[TOKEN_RING]; /* at txid % TOKEN_RING */
+    struct list parts;
+    void *local; /* for the receiver of the events */
+};
+
+/* An accepted transaction. Everything is borrowed for the call. */
+struct machine_accept {
+    const struct entry_txn *txn;
+    const void *bytes; /* the encoded ENTRY_TXN */
+    size_t len;
+    const struct list *parts; /* struct machine_part of this token, in order */
+    struct position position; /* afterwards */
+};
+
+enum machine_verdict {
+    VERDICT_REPEATED,   /* this token had been accepted before */
+    VERDICT_CONFLICT,   /* another transaction came first: never happens */
+    VERDICT_INCOMPLETE, /* parts are missing: propose all again */
+    VERDICT_FORGOTTEN   /* older than the ring: may have been accepted */
+};
+
+struct machine_events {
+    void *data;
+    void (*cluster)(void *data, const struct entry_cluster *e);
+    void (*enrolled)(void *data, struct machine_db *db);
+    void (*holds)(void *data, struct machine_db *db, uint64_t node);
+    void (*accepted)(void *data, struct machine_db *db,
+                     const struct machine_accept *accept);
+    /* An ENTRY_TXN that was not accepted now. */
+    void (*decided)(void *data, struct machine_db *db,
+                    const struct token *token, enum machine_verdict verdict);
+};
+
+struct machine {
+    struct list dbs;
+    const struct machine_events *events;
+    uint64_t ignored; /* entries that were no-ops: unknown, malformed */
+};
+
+void machine_init(struct machine *m, const struct machine_events *events);
+void machine_close(struct machine *m);
+
+/* The next committed entry. A malformed or unknown entry is a no-op (it is one
+ * on every node); a newer version of the format is ERR_VERSION: the node must
+ * stop, since it can't know what it would miss. Returns 0 otherwise. */
+int machine_apply(struct machine *m, const void *bytes, size_t len);
+
+struct machine_db *machine_find(struct machine *m, const char *name);
+struct machine_db *machine_find_uuid(struct machine *m, const struct uuid *u);
+
+bool machine_holds(const struct machine_db *db, uint64_t node);
+
+#endif

@@ -1,0 +1,118 @@
+/* The node: its groups, machines, leases, databases and sockets on one loop. */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "consensus/groups.h"
+#include "node/database.h"
+#include "node/lease_table.h"
+#include "node/machine.h"
+#include "node/options.h"
+#include "wire/host.h"
+
+struct group_state {
+    struct node *node;
+    unsigned group;
+    struct machine machine;
+    struct lease_table leases; /* used while this node leads */
+    bool caught_up;
+};
+
+struct node {
+    uv_loop_t *loop;
+    const struct options *options;
+    struct groups *groups;
+    struct group_state *group; /* [shards] */
+    struct machine_events events;
+    struct db_env env;
+    uint64_t voter_ids[NODES_MAX];
+    struct list databases;
+    struct list awake;   /* databases to look at */
+    struct list letters; /* host packets to ourselves */
+    uv_idle_t idle;      /* runs while either is not empty */
+    uv_timer_t timer;    /* for databases that asked to be woken */
+    uint64_t timer_at_us;
+    uv_signal_t sigterm, sigint;
+    struct uuid cluster_proposed;
+    uint64_t cluster_sent_us;
+    bool stopping, ready_said;
+    uint64_t stop_at_us;
+    int exit_status;
+};
+
+/* ---- node.c ---- */
+/* Runs the node until it is told to stop. Returns the exit status. */
+int node_run(const struct options *options);
+/* Stop with an error line and exit status 1. */
+void node_fatal(struct node *n, const char *why);
+struct node *node_of(struct database *db);
+/* Look at a database from the loop, not from inside this call. */
+void node_wake(struct node *n, struct database *db);
+
+/* ---- steps.c: what is due for one database ---- */
+void database_step(struct node *n, struct database *db);
+
+/* ---- server.c: sessions on the Unix sockets ---- */
+/* Listen at `path`-marmot. Returns 0, or < 0 with a line in `why`. */
+int server_start(struct node *n, struct database *db, char *why, size_t size);
+void server_send(void *data, struct session *s,
+                 const struct session_message *m);
+/* Answer the sessions whose wait is over (PRAGMA marmot_wait). */
+void server_step(struct database *db);
+/* Stop listening and close all sessions. The socket file stays: it marks the
+ * database as managed. */
+void server_stop(struct database *db);
+
+/* ---- host.c: leases and images between nodes ---- */
+void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
+                 const void *payload, size_t len);
+/* Also to ourselves: delivered from the loop. */
+void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+                     const struct host_lease *l);
+void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+                     const struct host_image *m);
+void host_deliver_letters(struct node *n);
+/* A lease table's `send`. */
+void host_lease_word(void *data, uint64_t node, enum lease_word word,
+                     const struct uuid *db, uint64_t epoch);
+
+/* ---- applier.c: jobs on the file ---- */
+/* Open (and scan) what is at the path. */
+void applier_open(struct node *n, struct database *db, bool convert);
+/* Append what is pending, if anything and if nobody is in the way. */
+void applier_step(struct node *n, struct database *db);
+/* The path of a database beside the others, e.g. `P-marmot`. */
+void applier_close_all(struct node *n);
+
+/* ---- contact.c: first contact, enrolment, images ---- */
+void contact_step(struct node *n, struct database *db);
+/* Remember (or look up) that the local file is part of this cluster. */
+void contact_remember(struct node *n, struct database *db);
+bool contact_is_member(struct node *n, const struct database *db);
+void contact_forget(const struct options *o, const char *name);
+
+/* ---- image_send.c, image_fetch.c ---- */
+void image_send_ask(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m);
+void image_send_more(struct node *n, struct database *db, uint64_t peer,
+                     const struct host_image *m);
+void image_send_end(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m);
+void image_send_step(struct node *n, struct database *db);
+void image_send_drop(struct node *n, struct database *db, uint64_t peer);
+void image_fetch_start(struct node *n, struct database *db);
+void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
+                       const struct host_image *m);
+void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m);
+void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
+                       const struct host_image *m);
+void image_fetch_step(struct node *n, struct database *db);
+void image_fetch_cancel(struct database *db);
+
+/* ---- cleanup.c: -cleanup ---- */
+int cleanup_run(const struct options *options);
+
+#endif

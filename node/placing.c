@@ -1,0 +1,196 @@
+/* Where does the local file stand in the log? And what if it does not?
+ *
+ * Every accepted transaction carries the checksum of the whole database after
+ * it. The log is read from its start after every start of the node, so the
+ * last place where that checksum equals the local file's is where the file
+ * stands; equal checksums mean equal pages, so it does not matter if there are
+ * several such places: the last one leaves the least to do. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/database.h"
+
+void pending_free(struct database *db, struct pending *p)
+{
+    for (unsigned i = 0; i < p->n_entries; i++) {
+        db->pending_bytes -= p->entries[i].len;
+        free(p->entries[i].bytes);
+    }
+    free(p);
+}
+
+void pending_drop(struct database *db, uint64_t txid)
+{
+    struct list *l;
+
+    while ((l = list_first(&db->pending)) != NULL) {
+        struct pending *p = LIST_ENTRY(l, struct pending, link);
+        if (p->position.txid > txid) {
+            return;
+        }
+        list_remove(l);
+        pending_free(db, p);
+    }
+}
+
+static void keep_entry(struct database *db, struct pending *p,
+                       const void *bytes, size_t len)
+{
+    uint8_t *copy = malloc(len);
+
+    if (copy == NULL) {
+        abort(); /* a lost entry would make this copy differ */
+    }
+    memcpy(copy, bytes, len);
+    p->entries[p->n_entries].bytes = copy;
+    p->entries[p->n_entries++].len = len;
+    db->pending_bytes += len;
+}
+
+static void keep(struct database *db, const struct machine_accept *a)
+{
+    unsigned count = a->txn->parts + 1;
+    struct pending *p =
+        calloc(1, sizeof *p + count * sizeof p->entries[0]);
+
+    if (p == NULL) {
+        abort();
+    }
+    p->position = a->position;
+    p->checksum = a->txn->checksum;
+    p->db_pages = a->txn->db_pages;
+    p->page_size = a->txn->pages.page_size;
+    for (struct list *l = a->parts->next; l != a->parts; l = l->next) {
+        struct machine_part *part = LIST_ENTRY(l, struct machine_part, link);
+        keep_entry(db, p, part->bytes, part->len);
+    }
+    keep_entry(db, p, a->bytes, a->len);
+    list_push(&db->pending, &p->link);
+}
+
+void placing_applied(struct database *db, const struct position *position,
+                     uint64_t checksum, uint32_t pages)
+{
+    db->placed = true;
+    db->applied = *position;
+    db->applied_sum = checksum;
+    db->applied_pages = pages;
+}
+
+static bool matches(const struct database *db, uint64_t checksum,
+                    uint32_t pages)
+{
+    return db->scanned && db->checksum.sum == checksum &&
+           db->checksum.pages == pages;
+}
+
+void placing_enrolled(struct database *db, struct machine_db *m)
+{
+    db->m = m;
+    m->local = db;
+    if (matches(db, m->enroll_checksum, m->enroll_pages)) {
+        placing_applied(db, &m->position, m->enroll_checksum, m->enroll_pages);
+    }
+    db->env->wake(db->env->data, db);
+}
+
+void placing_accepted(struct database *db, const struct machine_accept *a)
+{
+    bool following = db->state == DB_READY || db->state == DB_FETCHING;
+
+    if (db->placed && a->position.txid <= db->applied.txid) {
+        return; /* an image has brought more than we have read */
+    }
+    if (!following && matches(db, a->txn->checksum, a->txn->db_pages)) {
+        pending_drop(db, UINT64_MAX);
+        placing_applied(db, &a->position, a->txn->checksum, a->txn->db_pages);
+    } else if (following || db->placed || !db->scanned) {
+        keep(db, a);
+    }
+    db->env->wake(db->env->data, db);
+}
+
+static bool has_all_since_start(const struct database *db)
+{
+    const struct list *first = list_first(&db->pending);
+
+    return first == NULL
+               ? db->m->position.txid == 0
+               : LIST_ENTRY(first, struct pending, link)->position.txid == 1;
+}
+
+/* The file was scanned: is it where it was, or somewhere in what is pending? */
+void placing_scanned(struct database *db)
+{
+    const struct position start = {0, 0};
+
+    db->placed = db->placed && matches(db, db->applied_sum, db->applied_pages);
+    if (db->placed || db->m == NULL) {
+        return;
+    }
+    for (struct list *l = db->pending.prev; l != &db->pending; l = l->prev) {
+        const struct pending *p = LIST_ENTRY(l, struct pending, link);
+        if (matches(db, p->checksum, p->db_pages)) {
+            placing_applied(db, &p->position, p->checksum, p->db_pages);
+            pending_drop(db, p->position.txid);
+            return;
+        }
+    }
+    if (matches(db, db->m->enroll_checksum, db->m->enroll_pages) &&
+        has_all_since_start(db)) {
+        placing_applied(db, &start, db->m->enroll_checksum,
+                        db->m->enroll_pages);
+    } else {
+        pending_drop(db, UINT64_MAX);
+    }
+}
+
+static bool has_content(const struct database *db)
+{
+    return db->kind == FILE_WAL || db->kind == FILE_ROLLBACK;
+}
+
+static enum placing_action unknown_name(const struct database *db)
+{
+    if (db->kind == FILE_ROLLBACK) {
+        return db->env->replica ? PLACING_WAIT : PLACING_CONVERT;
+    }
+    if (db->env->replica) {
+        return PLACING_WAIT; /* follows only */
+    }
+    if (has_content(db) || !list_empty(&db->waiters)) {
+        return PLACING_ENROLL;
+    }
+    return PLACING_WAIT;
+}
+
+enum placing_action placing_next(const struct database *db)
+{
+    if (!db->caught_up || !db->scanned || db->job != NULL) {
+        return PLACING_WAIT;
+    }
+    if (db->m == NULL) {
+        return unknown_name(db);
+    }
+    if (db->placed) {
+        return PLACING_READY;
+    }
+    if (!has_content(db)) {
+        return PLACING_FETCH;
+    }
+    return db->member ? PLACING_FETCH_REPAIR : PLACING_COMPARE;
+}
+
+bool placing_majority_holds(const struct database *db)
+{
+    const struct db_env *env = db->env;
+    unsigned have = 0;
+
+    if (db->m->born_empty) {
+        return true;
+    }
+    for (unsigned i = 0; i < env->voters; i++) {
+        have += machine_holds(db->m, env->voter_ids[i]);
+    }
+    return have > env->voters / 2;
+}

@@ -1,0 +1,360 @@
+/* Who may write: the node's own queue of sessions, and its lease.
+ *
+ * A turn is granted only when the local file shows exactly the position that
+ * the state machine has reached, so that the session builds on what is
+ * committed. While any session has the slot nothing is appended to the file.
+ *
+ * A parked session sits in its application's busy handler and may never come
+ * back, so its turn is only offered, for a short time. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/database.h"
+
+#define TO(s) (1u << TURN_##s)
+static const unsigned may_become[] = {
+    [TURN_NONE] = TO(WAITING) | TO(NONE),
+    [TURN_WAITING] = TO(PARKED) | TO(OWNED) | TO(NONE),
+    [TURN_PARKED] = TO(OFFERED) | TO(WAITING) | TO(NONE),
+    [TURN_OFFERED] = TO(OWNED) | TO(NONE) | TO(WAITING),
+    [TURN_OWNED] = TO(PROPOSING) | TO(NONE) | TO(OFFERED),
+    [TURN_PROPOSING] = TO(COMMITTING) | TO(OWNED) | TO(NONE),
+    [TURN_COMMITTING] = TO(NONE),
+};
+
+/* The only place where a session's state changes. */
+void session_turn(struct session *s, enum turn next)
+{
+    assert(may_become[s->turn] & (1u << next));
+    s->turn = next;
+    s->since_us = s->db->env->now_us(s->db->env->data);
+}
+
+void session_refuse(struct session *s, uint8_t reason, const char *text)
+{
+    struct session_message m = {.kind = SESSION_REFUSED};
+
+    m.refused.reason = reason;
+    m.refused.text = text;
+    m.refused.len = strlen(text);
+    s->db->env->session_send(s->db->env->data, s, &m);
+}
+
+static void say(struct session *s, uint8_t kind)
+{
+    struct session_message m = {.kind = kind};
+
+    s->db->env->session_send(s->db->env->data, s, &m);
+}
+
+static uint64_t now(const struct database *db)
+{
+    return db->env->now_us(db->env->data);
+}
+
+static void wake(struct database *db)
+{
+    db->env->wake(db->env->data, db);
+}
+
+bool slot_is_free(const struct database *db)
+{
+    return db->owner == NULL && db->proposal == NULL;
+}
+
+/* ---- the lease ----------------------------------------------------------- */
+
+void slot_lease_granted(struct database *db, uint64_t epoch, uint64_t index)
+{
+    if (!db->lease.held || db->lease.epoch != epoch) {
+        db->lease.since_us = now(db);
+        db->lease.recalled = false;
+    }
+    db->lease.held = true;
+    db->lease.asked = false;
+    db->lease.epoch = epoch;
+    db->lease.index = index;
+    wake(db);
+}
+
+void slot_lease_recalled(struct database *db, uint64_t epoch)
+{
+    if (db->lease.held && db->lease.epoch == epoch) {
+        db->lease.recalled = true;
+        wake(db);
+    }
+}
+
+void slot_lease_lost(struct database *db)
+{
+    memset(&db->lease, 0, sizeof db->lease);
+    wake(db);
+}
+
+static void release(struct database *db)
+{
+    uint64_t epoch = db->lease.epoch;
+
+    memset(&db->lease, 0, sizeof db->lease);
+    db->env->lease_release(db->env->data, db, epoch);
+}
+
+/* Somebody else asks: give the lease back at the end of the quantum, between
+ * transactions. A holder that idles in a transaction for long loses it in the
+ * middle; its commit will then be a conflict, if anybody else wrote. */
+static void maybe_release(struct database *db)
+{
+    const struct db_times *times = &db->env->times;
+    uint64_t held, idle;
+
+    if (!db->lease.held || !db->lease.recalled) {
+        return;
+    }
+    if (db->owner != NULL && db->owner->turn == TURN_OWNED) {
+        idle = now(db) - db->owner->since_us;
+        if (idle >= times->idle_us) {
+            release(db);
+        } else {
+            db->env->wake_after(db->env->data, db, times->idle_us - idle);
+        }
+        return;
+    }
+    if (!slot_is_free(db)) {
+        return;
+    }
+    held = now(db) - db->lease.since_us;
+    if (held >= times->quantum_us) {
+        release(db);
+    } else {
+        db->env->wake_after(db->env->data, db, times->quantum_us - held);
+    }
+}
+
+static void maybe_ask(struct database *db)
+{
+    uint64_t again = db->env->times.ask_again_us;
+
+    if (db->lease.held || list_empty(&db->waiters) ||
+        db->env->leader(db->env->data, db->group) == 0) {
+        return;
+    }
+    if (db->lease.asked && now(db) - db->lease.since_us < again) {
+        return;
+    }
+    db->lease.asked = true;
+    db->lease.since_us = now(db);
+    db->env->lease_ask(db->env->data, db);
+    db->env->wake_after(db->env->data, db, again);
+}
+
+/* ---- turns --------------------------------------------------------------- */
+
+static struct session *first_waiter(const struct database *db)
+{
+    struct list *l = list_first(&db->waiters);
+
+    return l == NULL ? NULL : LIST_ENTRY(l, struct session, wait);
+}
+
+/* May the slot change hands now? The lease is checked by the caller. */
+static bool file_is_current(const struct database *db)
+{
+    return db->state == DB_READY && db->job == NULL && slot_is_free(db) &&
+           list_empty(&db->pending) && db->m != NULL &&
+           position_equal(&db->applied, &db->m->position) &&
+           placing_majority_holds(db);
+}
+
+static bool may_grant(struct database *db)
+{
+    const struct db_env *env = db->env;
+
+    if (!file_is_current(db) || !db->lease.held ||
+        !env->quorum_fresh(env->data, db->group)) {
+        return false;
+    }
+    if (env->applied(env->data, db->group) < db->lease.index) {
+        env->wake_after(env->data, db, 1000);
+        return false;
+    }
+    return true;
+}
+
+static void grant(struct database *db, struct session *s)
+{
+    struct session_message m = {.kind = SESSION_GRANT};
+
+    list_remove(&s->wait);
+    session_turn(s, TURN_OWNED);
+    db->owner = s;
+    s->base = db->applied;
+    m.position = s->base;
+    db->env->session_send(db->env->data, s, &m);
+}
+
+static void offer(struct session *s)
+{
+    session_turn(s, TURN_OFFERED);
+    say(s, SESSION_OFFER);
+    s->db->env->wake_after(s->db->env->data, s->db,
+                           s->db->env->times.offer_us);
+}
+
+/* An offer that nobody took is over: on to the next. */
+static void end_stale_offer(struct database *db)
+{
+    struct session *s = first_waiter(db);
+    uint64_t age;
+
+    if (s == NULL || s->turn != TURN_OFFERED) {
+        return;
+    }
+    age = now(db) - s->since_us;
+    if (age >= db->env->times.offer_us) {
+        list_remove(&s->wait);
+        session_turn(s, TURN_NONE);
+    } else {
+        db->env->wake_after(db->env->data, db, db->env->times.offer_us - age);
+    }
+}
+
+static bool quantum_is_over(const struct database *db)
+{
+    return db->lease.recalled && now(db) - db->lease.since_us >=
+                                     db->env->times.quantum_us;
+}
+
+void slot_step(struct database *db)
+{
+    struct session *s;
+
+    end_stale_offer(db);
+    if (quantum_is_over(db)) {
+        maybe_release(db);
+    }
+    s = first_waiter(db);
+    if (s != NULL && s->turn != TURN_OFFERED && may_grant(db)) {
+        if (s->turn == TURN_WAITING) {
+            grant(db, s);
+        } else {
+            offer(s);
+        }
+    }
+    maybe_release(db);
+    maybe_ask(db);
+}
+
+/* ---- what a session says ------------------------------------------------- */
+
+void slot_lock(struct session *s)
+{
+    struct database *db = s->db;
+
+    if (db->env->replica) {
+        session_refuse(s, REASON_READONLY,
+                       "this node is a replica: write on a voter");
+        return;
+    }
+    if (db->state == DB_REFUSED) {
+        session_refuse(s, REASON_IO, db->why);
+        return;
+    }
+    if (s->turn == TURN_OFFERED && may_grant(db) &&
+        first_waiter(db) == s) {
+        grant(db, s);
+        return;
+    }
+    if (s->turn == TURN_NONE) {
+        list_push(&db->waiters, &s->wait);
+    }
+    if (s->turn != TURN_WAITING) {
+        session_turn(s, TURN_WAITING);
+    }
+    wake(db);
+}
+
+void slot_park(struct session *s)
+{
+    if (s->turn == TURN_OWNED) {
+        return; /* our GRANT is on its way and answers the PARK too */
+    }
+    if (s->turn == TURN_WAITING) {
+        session_turn(s, TURN_PARKED);
+    }
+    say(s, SESSION_PARKED);
+    wake(s->db);
+}
+
+/* The session has published its transaction: the local file has it now. */
+static void published(struct database *db, const struct session_unlock *u)
+{
+    struct proposal *p = db->proposal;
+
+    for (uint32_t i = 0; i < p->n_pages; i++) {
+        if (p->numbers[i] <= p->db_pages) {
+            checksum_set(&db->checksum, p->numbers[i], p->hashes[i]);
+        }
+    }
+    checksum_resize(&db->checksum, p->db_pages);
+    placing_applied(db, &p->position, db->checksum.sum, p->db_pages);
+    pending_drop(db, p->position.txid);
+    if (db->apply != NULL) {
+        apply_expect(db->apply, &u->state);
+    } else {
+        db->look_again = true; /* the session has made the file: open it */
+    }
+    db->commits++;
+}
+
+void slot_unlock(struct session *s, const struct session_unlock *u)
+{
+    struct database *db = s->db;
+
+    if (db->owner != s) {
+        return; /* an UNLOCK that crossed something: nothing is held */
+    }
+    if (s->turn == TURN_COMMITTING && u->kind == UNLOCK_PUBLISHED) {
+        published(db, u);
+        proposal_free(db);
+    } else if (s->turn == TURN_COMMITTING) {
+        /* told COMMITTED, yet not published: the applier does it */
+        db->look_again = true;
+        proposal_free(db);
+    } else if (s->turn == TURN_PROPOSING) {
+        db->proposal->session = NULL;
+        if (!db->proposal->complete) {
+            proposal_free(db);
+        }
+    }
+    db->owner = NULL;
+    if (s->turn == TURN_OWNED && u->kind == UNLOCK_STALE) {
+        session_turn(s, TURN_OFFERED);
+        list_push_front(&db->waiters, &s->wait);
+    } else {
+        session_turn(s, TURN_NONE);
+    }
+    slot_step(db);
+    wake(db);
+}
+
+void slot_gone(struct session *s)
+{
+    struct database *db = s->db;
+
+    list_remove(&s->wait);
+    if (db->owner == s) {
+        /* After COMMITTED it may or may not have published: look at the file
+         * before anything is appended to it. */
+        db->owner = NULL;
+        db->look_again = s->turn == TURN_COMMITTING;
+        if (s->turn == TURN_COMMITTING ||
+            (s->turn == TURN_PROPOSING && !db->proposal->complete)) {
+            proposal_free(db);
+        } else if (s->turn == TURN_PROPOSING) {
+            db->proposal->session = NULL;
+        }
+    }
+    s->turn = TURN_NONE;
+    wake(db);
+}

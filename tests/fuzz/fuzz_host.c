@@ -1,0 +1,24 @@
+/* Lease and image packets: what is accepted is encoded the same way. */
+#include "base/limits.h"
+#include "tests/fuzz/fuzz.h"
+#include "wire/host.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
+{
+    struct host_lease lease;
+    struct host_image image;
+    struct buf out;
+
+    buf_init(&out, size + 1);
+    if (host_lease_decode(data, size, &lease) == 0) {
+        CHECK(host_lease_encode(&lease, &out) == 0);
+        check_equal(&out, data, size);
+        buf_reset(&out);
+    }
+    if (host_image_decode(data, size, &image) == 0) {
+        CHECK(host_image_encode(&image, &out) == 0);
+        check_equal(&out, data, size);
+    }
+    buf_close(&out);
+    return 0;
+}

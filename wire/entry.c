@@ -1,0 +1,482 @@
+/* Layouts: docs/FORMATS.md, "Log entries".
+ *
+ * One set of rules (valid_*) guards both directions: an entry that breaks them
+ * must not enter the log, where every node would have to refuse it. */
+#include "wire/entry.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "wire/compress.h"
+#include "wire/number_set.h"
+#include "wire/pack.h"
+#include "wire/page.h"
+#include "wire/unpack.h"
+
+enum { RAW, LZ4 };
+
+/* Elements of the outer array, kind and version included. */
+enum {
+    CLUSTER_FIELDS = 4,
+    ENROLL_FIELDS = 8,
+    HOLDS_FIELDS = 4,
+    TXN_FIELDS = 12,
+    PAGE_FIELDS = 3
+};
+
+#define BIN16_HEADER_BYTES 3
+
+_Static_assert(NUMBER_SET_MAX >= PART_BYTES_MAX / PAGE_SIZE_MIN,
+               "the set must hold the pages of the largest part");
+_Static_assert(PAGE_SIZE_MAX - PAGE_SIZE_MAX / 16 <= UINT16_MAX,
+               "a compressed page must fit into a bin 16");
+
+uint64_t page_hash(uint32_t number, const void* image, uint32_t page_size)
+{
+    if (number == 0x40000000u / page_size + 1) {
+        return 0;
+    }
+    return XXH3_64bits_withSeed(image, page_size, number);
+}
+
+/* ---- rules ------------------------------------------------------------- */
+
+static bool valid_name(const char* name)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    /* These two would lead out of a folder of databases. */
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        return false;
+    }
+    return name[0] != '\0' && name[strspn(name, allowed)] == '\0';
+}
+
+static int valid_cluster(const struct entry_cluster* e)
+{
+    if (e->shards > SHARDS_MAX) {
+        return ERR_TOO_BIG;
+    }
+    return e->shards > 0 && !uuid_is_none(&e->cluster) ? 0 : ERR_CORRUPT;
+}
+
+static int valid_enroll(const struct entry_enroll* e)
+{
+    if (!valid_name(e->name) || uuid_is_none(&e->db) || e->node == 0) {
+        return ERR_CORRUPT;
+    }
+    if (e->page_size == 0) {
+        return e->pages == 0 && e->checksum == 0 ? 0 : ERR_CORRUPT;
+    }
+    return page_size_valid(e->page_size) && page_number_valid(e->pages)
+               ? 0
+               : ERR_CORRUPT;
+}
+
+static int valid_holds(const struct entry_holds* e)
+{
+    return e->node > 0 && !uuid_is_none(&e->db) ? 0 : ERR_CORRUPT;
+}
+
+/* A transaction without pages needs no page size: it may be the first entry of
+ * an empty database. */
+static int valid_pages(const struct entry_pages* p)
+{
+    if (!page_size_valid(p->page_size)) {
+        return p->page_size == 0 && p->count == 0 ? 0 : ERR_CORRUPT;
+    }
+    return p->count <= PART_BYTES_MAX / p->page_size ? 0 : ERR_TOO_BIG;
+}
+
+static int valid_txn(enum entry_kind kind, const struct entry_txn* e)
+{
+    static const struct token none;
+    bool brings_pages = e->pages.count > 0 || e->parts > 0;
+
+    if (uuid_is_none(&e->db) || e->base.txid == UINT64_MAX ||
+        e->db_pages > PAGE_NUMBER_MAX) {
+        return ERR_CORRUPT;
+    }
+    if (e->parts > TXN_PARTS_MAX || e->number >= TXN_PARTS_MAX) {
+        return ERR_TOO_BIG;
+    }
+    if (kind == ENTRY_PART && (e->db_pages != 0 || e->parts != 0 ||
+                               e->checksum != 0 || e->pages.count == 0)) {
+        return ERR_CORRUPT;
+    }
+    if (kind == ENTRY_TXN && (token_equal(&e->token, &none) || e->number != 0 ||
+                              (brings_pages && e->db_pages == 0))) {
+        return ERR_CORRUPT;
+    }
+    return valid_pages(&e->pages);
+}
+
+/* ---- encoding ---------------------------------------------------------- */
+
+/* Returns false, with the reason in out->err, when nothing is to be written. */
+static bool may_write(struct buf* out, int valid)
+{
+    if (out->err == 0) {
+        out->err = valid;
+    }
+    return out->err == 0;
+}
+
+static void pack_head(struct buf* out, uint32_t fields, enum entry_kind kind)
+{
+    pack_array(out, fields);
+    pack_uint(out, kind);
+    pack_uint(out, ENTRY_VERSION);
+}
+
+static void pack_uuid(struct buf* out, const struct uuid* u)
+{
+    pack_bin(out, u->b, sizeof u->b);
+}
+
+int entry_encode_cluster(const struct entry_cluster* e, struct buf* out)
+{
+    if (may_write(out, valid_cluster(e))) {
+        pack_head(out, CLUSTER_FIELDS, ENTRY_CLUSTER);
+        pack_uuid(out, &e->cluster);
+        pack_uint(out, e->shards);
+    }
+    return out->err;
+}
+
+int entry_encode_enroll(const struct entry_enroll* e, struct buf* out)
+{
+    if (may_write(out, valid_enroll(e))) {
+        pack_head(out, ENROLL_FIELDS, ENTRY_ENROLL);
+        pack_str(out, e->name);
+        pack_uuid(out, &e->db);
+        pack_uint(out, e->node);
+        pack_uint(out, e->page_size);
+        pack_uint(out, e->pages);
+        pack_uint(out, e->checksum);
+    }
+    return out->err;
+}
+
+int entry_encode_holds(const struct entry_holds* e, struct buf* out)
+{
+    if (may_write(out, valid_holds(e))) {
+        pack_head(out, HOLDS_FIELDS, ENTRY_HOLDS);
+        pack_uuid(out, &e->db);
+        pack_uint(out, e->node);
+    }
+    return out->err;
+}
+
+static void pack_token(struct buf* out, const struct token* t)
+{
+    uint8_t bytes[TOKEN_BYTES];
+
+    put_le64(bytes, t->node);
+    put_le64(bytes + 8, t->start);
+    put_le64(bytes + 16, t->session);
+    put_le64(bytes + 24, t->sequence);
+    pack_bin(out, bytes, sizeof bytes);
+}
+
+/* Compress into the buffer itself, behind room for a header that is written
+ * when the length is known. Returns false when the page does not get smaller
+ * or there is no room. */
+static bool pack_compressed(struct buf* out, const uint8_t* image, uint32_t len)
+{
+    uint8_t* room = buf_room(out, BIN16_HEADER_BYTES + compress_max(len));
+    size_t n;
+
+    if (room == NULL) {
+        return false;
+    }
+    n = compress_block(image, len, room + BIN16_HEADER_BYTES);
+    if (n == 0) {
+        return false;
+    }
+    room[0] = 0xc5; /* bin 16 */
+    room[1] = (uint8_t)(n >> 8);
+    room[2] = (uint8_t)n;
+    buf_added(out, BIN16_HEADER_BYTES + n);
+    return true;
+}
+
+static void pack_page(struct buf* out, uint32_t number, const uint8_t* image,
+                      uint32_t page_size)
+{
+    size_t encoding_at;
+
+    pack_uint(out, number);
+    encoding_at = out->len;
+    pack_uint(out, LZ4);
+    if (!pack_compressed(out, image, page_size) && out->err == 0) {
+        out->data[encoding_at] = RAW; /* both are one byte in msgpack */
+        pack_bin(out, image, page_size);
+    }
+}
+
+static bool numbers_valid(const uint32_t* numbers, uint32_t count)
+{
+    struct number_set seen;
+
+    number_set_init(&seen, count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!number_set_add(&seen, numbers[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int entry_encode_txn(enum entry_kind kind, const struct entry_txn* e,
+                     const uint32_t* numbers, const uint8_t* images,
+                     struct buf* out)
+{
+    int valid = valid_txn(kind, e);
+
+    if (valid == 0 && !numbers_valid(numbers, e->pages.count)) {
+        valid = ERR_CORRUPT;
+    }
+    if (!may_write(out, valid)) {
+        return out->err;
+    }
+    pack_head(out, TXN_FIELDS, kind);
+    pack_uuid(out, &e->db);
+    pack_uint(out, e->base.txid);
+    pack_uint(out, e->base.hash);
+    pack_token(out, &e->token);
+    pack_uint(out, e->db_pages);
+    pack_uint(out, e->parts);
+    pack_uint(out, e->number);
+    pack_uint(out, e->checksum);
+    pack_uint(out, e->pages.page_size);
+    pack_array(out, e->pages.count * PAGE_FIELDS);
+    for (uint32_t i = 0; i < e->pages.count; i++) {
+        pack_page(out, numbers[i], images + (size_t)i * e->pages.page_size,
+                  e->pages.page_size);
+    }
+    return out->err;
+}
+
+/* ---- decoding ---------------------------------------------------------- */
+
+static void unpack_uuid(struct unpack* u, struct uuid* out)
+{
+    unpack_bin_exact(u, out->b, sizeof out->b);
+}
+
+static int decode_cluster(struct unpack* u, struct entry_cluster* e)
+{
+    unpack_uuid(u, &e->cluster);
+    e->shards = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    return u->err ? u->err : valid_cluster(e);
+}
+
+static int decode_enroll(struct unpack* u, struct entry_enroll* e)
+{
+    unpack_str(u, e->name, sizeof e->name);
+    unpack_uuid(u, &e->db);
+    e->node = unpack_uint(u, UINT64_MAX);
+    e->page_size = (uint32_t)unpack_uint(u, PAGE_SIZE_MAX);
+    e->pages = (uint32_t)unpack_uint(u, PAGE_NUMBER_MAX);
+    e->checksum = unpack_uint(u, UINT64_MAX);
+    return u->err ? u->err : valid_enroll(e);
+}
+
+static int decode_holds(struct unpack* u, struct entry_holds* e)
+{
+    unpack_uuid(u, &e->db);
+    e->node = unpack_uint(u, UINT64_MAX);
+    return u->err ? u->err : valid_holds(e);
+}
+
+static void unpack_token(struct unpack* u, struct token* t)
+{
+    uint8_t bytes[TOKEN_BYTES];
+
+    unpack_bin_exact(u, bytes, sizeof bytes);
+    t->node = get_le64(bytes);
+    t->start = get_le64(bytes + 8);
+    t->session = get_le64(bytes + 16);
+    t->sequence = get_le64(bytes + 24);
+}
+
+/* One page's elements; the blob is borrowed. */
+static const uint8_t* unpack_page(struct unpack* u, uint32_t page_size,
+                                  uint32_t* number, unsigned* encoding,
+                                  size_t* len)
+{
+    const uint8_t* blob;
+
+    *number = (uint32_t)unpack_uint(u, PAGE_NUMBER_MAX);
+    *encoding = (unsigned)unpack_uint(u, LZ4);
+    blob = unpack_bin(u, *encoding == RAW ? page_size : compress_max(page_size),
+                      len);
+    if (blob != NULL && (*encoding == RAW ? *len != page_size : *len == 0)) {
+        u->err = ERR_CORRUPT;
+    }
+    return u->err == 0 ? blob : NULL;
+}
+
+static int decode_pages(struct unpack* u, struct entry_pages* p)
+{
+    struct number_set seen;
+    uint32_t elements, number;
+    unsigned encoding;
+    size_t len;
+    int rc;
+
+    p->packed = u->at;
+    elements = unpack_array(u);
+    p->count = elements / PAGE_FIELDS;
+    if (u->err != 0) {
+        return u->err;
+    }
+    rc = elements % PAGE_FIELDS == 0 ? valid_pages(p) : ERR_CORRUPT;
+    if (rc != 0) {
+        return rc;
+    }
+    number_set_init(&seen, p->count);
+    for (uint32_t i = 0; i < p->count; i++) {
+        unpack_page(u, p->page_size, &number, &encoding, &len);
+        if (u->err != 0) {
+            return u->err;
+        }
+        if (!number_set_add(&seen, number)) {
+            return ERR_CORRUPT;
+        }
+    }
+    unpack_leave(u);
+    p->packed_len = (size_t)(u->at - p->packed);
+    return 0;
+}
+
+static int decode_txn(struct unpack* u, enum entry_kind kind,
+                      struct entry_txn* e)
+{
+    int rc;
+
+    unpack_uuid(u, &e->db);
+    e->base.txid = unpack_uint(u, UINT64_MAX);
+    e->base.hash = unpack_uint(u, UINT64_MAX);
+    unpack_token(u, &e->token);
+    e->db_pages = (uint32_t)unpack_uint(u, PAGE_NUMBER_MAX);
+    e->parts = (uint32_t)unpack_uint(u, TXN_PARTS_MAX);
+    e->number = (uint32_t)unpack_uint(u, TXN_PARTS_MAX - 1);
+    e->checksum = unpack_uint(u, UINT64_MAX);
+    e->pages.page_size = (uint32_t)unpack_uint(u, PAGE_SIZE_MAX);
+    rc = u->err ? u->err : decode_pages(u, &e->pages);
+    return rc ? rc : valid_txn(kind, e);
+}
+
+static int decode_fields(struct unpack* u, uint32_t fields, struct entry* e)
+{
+    static const uint32_t expected[] = {
+        [ENTRY_CLUSTER] = CLUSTER_FIELDS, [ENTRY_ENROLL] = ENROLL_FIELDS,
+        [ENTRY_HOLDS] = HOLDS_FIELDS,     [ENTRY_PART] = TXN_FIELDS,
+        [ENTRY_TXN] = TXN_FIELDS,
+    };
+
+    if (fields != expected[e->kind]) {
+        return ERR_CORRUPT;
+    }
+    switch (e->kind) {
+    case ENTRY_CLUSTER:
+        return decode_cluster(u, &e->cluster);
+    case ENTRY_ENROLL:
+        return decode_enroll(u, &e->enroll);
+    case ENTRY_HOLDS:
+        return decode_holds(u, &e->holds);
+    case ENTRY_PART:
+    case ENTRY_TXN:
+        return decode_txn(u, e->kind, &e->txn);
+    }
+    return ERR_CORRUPT;
+}
+
+/* Kinds and versions that do not exist yet are not corrupt: a newer program
+ * wrote them. */
+static int check_kind(uint64_t kind, uint64_t version)
+{
+    if (kind == 0 || version == 0) {
+        return ERR_CORRUPT;
+    }
+    return kind <= ENTRY_TXN && version == ENTRY_VERSION ? 0 : ERR_VERSION;
+}
+
+int entry_decode(const void* bytes, size_t len, struct entry* e)
+{
+    struct unpack u;
+    struct entry read;
+    uint32_t fields;
+    uint64_t kind, version;
+    int rc;
+
+    if (len > PACKET_BYTES_MAX) {
+        return ERR_TOO_BIG;
+    }
+    unpack_init(&u, bytes, len);
+    fields = unpack_array(&u);
+    kind = unpack_uint(&u, UINT64_MAX);
+    version = unpack_uint(&u, UINT64_MAX);
+    rc = u.err ? u.err : check_kind(kind, version);
+    if (rc != 0) {
+        return rc;
+    }
+    memset(&read, 0, sizeof read);
+    read.kind = (enum entry_kind)kind;
+    rc = decode_fields(&u, fields, &read);
+    if (rc == 0) {
+        rc = unpack_end(&u);
+    }
+    if (rc == 0) {
+        *e = read;
+    }
+    return rc;
+}
+
+/* ---- pages ------------------------------------------------------------- */
+
+void entry_pages_begin(const struct entry_pages* pages,
+                       struct entry_page_cursor* c)
+{
+    struct unpack u;
+
+    unpack_init(&u, pages->packed, pages->packed_len);
+    unpack_array(&u);
+    c->at = u.at;
+    c->end = u.end;
+    c->left = pages->count;
+    c->page_size = pages->page_size;
+}
+
+int entry_pages_next(struct entry_page_cursor* c, uint32_t* number,
+                     uint8_t* image)
+{
+    const uint8_t* blob;
+    struct unpack u;
+    uint32_t page;
+    unsigned encoding;
+    size_t len;
+
+    if (c->left == 0) {
+        return ERR_NOT_FOUND;
+    }
+    unpack_init(&u, c->at, (size_t)(c->end - c->at));
+    blob = unpack_page(&u, c->page_size, &page, &encoding, &len);
+    if (blob == NULL) {
+        return ERR_CORRUPT;
+    }
+    if (encoding == RAW) {
+        memcpy(image, blob, c->page_size);
+    } else if (decompress_block(blob, len, image, c->page_size) != 0) {
+        return ERR_CORRUPT;
+    }
+    c->at = u.at;
+    c->left--;
+    *number = page;
+    return 0;
+}

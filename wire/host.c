@@ -1,0 +1,75 @@
+#include "wire/host.h"
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#define LEASE_BYTES 32
+#define IMAGE_BYTES 64
+
+int host_lease_encode(const struct host_lease* l, struct buf* out)
+{
+    uint8_t* p = buf_room(out, LEASE_BYTES);
+
+    if (p == NULL) {
+        return out->err;
+    }
+    memcpy(p, l->db.b, 16);
+    put_le64(p + 16, l->epoch);
+    put_le64(p + 24, l->index);
+    buf_added(out, LEASE_BYTES);
+    return 0;
+}
+
+int host_lease_decode(const void* bytes, size_t len, struct host_lease* l)
+{
+    const uint8_t* p = bytes;
+
+    if (len != LEASE_BYTES) {
+        return ERR_CORRUPT;
+    }
+    memcpy(l->db.b, p, 16);
+    l->epoch = get_le64(p + 16);
+    l->index = get_le64(p + 24);
+    return 0;
+}
+
+int host_image_encode(const struct host_image* m, struct buf* out)
+{
+    uint8_t* p = buf_room(out, IMAGE_BYTES);
+
+    if (p == NULL) {
+        return out->err;
+    }
+    memcpy(p, m->db.b, 16);
+    put_le64(p + 16, m->id);
+    put_le64(p + 24, m->position.txid);
+    put_le64(p + 32, m->position.hash);
+    put_le64(p + 40, m->checksum);
+    put_le32(p + 48, m->page_size);
+    put_le32(p + 52, m->pages);
+    put_le32(p + 56, m->first);
+    put_le32(p + 60, m->count);
+    buf_added(out, IMAGE_BYTES);
+    return buf_append(out, m->part, m->part_len);
+}
+
+int host_image_decode(const void* bytes, size_t len, struct host_image* m)
+{
+    const uint8_t* p = bytes;
+
+    if (len < IMAGE_BYTES) {
+        return ERR_CORRUPT;
+    }
+    memcpy(m->db.b, p, 16);
+    m->id = get_le64(p + 16);
+    m->position.txid = get_le64(p + 24);
+    m->position.hash = get_le64(p + 32);
+    m->checksum = get_le64(p + 40);
+    m->page_size = get_le32(p + 48);
+    m->pages = get_le32(p + 52);
+    m->first = get_le32(p + 56);
+    m->count = get_le32(p + 60);
+    m->part = p + IMAGE_BYTES;
+    m->part_len = len - IMAGE_BYTES;
+    return 0;
+}

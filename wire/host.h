@@ -1,0 +1,55 @@
+/* Packets between nodes that are opaque to consensus/: leases and images.
+ *
+ * Little-endian fixed layouts (docs/FORMATS.md). Pure. */
+#ifndef WIRE_HOST_H
+#define WIRE_HOST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "wire/ids.h"
+#include "wire/packet.h"
+
+enum host_kind {
+    HOST_LEASE_ASK = PACKET_HOST, /* to the leader: I want to write */
+    HOST_LEASE_GRANT,             /* from the leader */
+    HOST_LEASE_RECALL,            /* from the leader: somebody else asks */
+    HOST_LEASE_RELEASE,           /* to the leader */
+    HOST_IMAGE_ASK,               /* give me the database */
+    HOST_IMAGE_BEGIN,             /* what follows on request */
+    HOST_IMAGE_NO,                /* not from me */
+    HOST_IMAGE_MORE,              /* send these pages */
+    HOST_IMAGE_PAGES,             /* pages, as an ENTRY_PART */
+    HOST_IMAGE_END                /* the reader may be closed */
+};
+
+/* The four lease packets. A grant names the leader's last log index: the holder
+ * waits until its state machine has applied it. */
+struct host_lease {
+    struct uuid db;
+    uint64_t epoch; /* counts the leader's grants; 0 in an ask */
+    uint64_t index; /* in a grant */
+};
+
+/* The image packets; `id` is the asker's, random, and names the transfer. */
+struct host_image {
+    struct uuid db;
+    uint64_t id;
+    /* HOST_IMAGE_BEGIN: */
+    struct position position;
+    uint64_t checksum;
+    uint32_t page_size, pages;
+    /* HOST_IMAGE_MORE: */
+    uint32_t first, count;
+    /* HOST_IMAGE_PAGES: an encoded ENTRY_PART, borrowed. */
+    const uint8_t *part;
+    size_t part_len;
+};
+
+int host_lease_encode(const struct host_lease *l, struct buf *out);
+int host_lease_decode(const void *bytes, size_t len, struct host_lease *l);
+int host_image_encode(const struct host_image *m, struct buf *out);
+int host_image_decode(const void *bytes, size_t len, struct host_image *m);
+
+#endif
