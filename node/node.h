@@ -16,6 +16,7 @@ struct group_state {
     struct node *node;
     unsigned group;
     struct machine machine;
+    struct machine_events events;
     struct lease_table leases; /* used while this node leads */
     bool caught_up;
 };
@@ -25,7 +26,6 @@ struct node {
     const struct options *options;
     struct groups *groups;
     struct group_state *group; /* [shards] */
-    struct machine_events events;
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
     struct list databases;
@@ -35,20 +35,28 @@ struct node {
     uv_timer_t timer;    /* for databases that asked to be woken */
     uint64_t timer_at_us;
     uv_signal_t sigterm, sigint;
-    struct uuid cluster_proposed;
-    uint64_t cluster_sent_us;
     bool stopping, ready_said;
-    uint64_t stop_at_us;
+    bool sessions_closed, groups_stopped;
+    uint64_t stop_at_us; /* sessions may finish until then */
     int exit_status;
 };
+
+/* ---- events.c: what the groups tell ---- */
+void events_fill(struct node *n, struct groups_options *o);
+void events_init_group(struct node *n, unsigned group);
+
+/* ---- stop.c ---- */
+void stop_begin(struct node *n);
+/* Goes on with the stop as far as is possible now. */
+void stop_step(struct node *n);
 
 /* ---- node.c ---- */
 /* Runs the node until it is told to stop. Returns the exit status. */
 int node_run(const struct options *options);
 /* Stop with an error line and exit status 1. */
 void node_fatal(struct node *n, const char *why);
-struct node *node_of(struct database *db);
-/* Look at a database from the loop, not from inside this call. */
+/* Look at a database (NULL: at the letters) from the loop, not from inside
+ * this call. */
 void node_wake(struct node *n, struct database *db);
 
 /* ---- steps.c: what is due for one database ---- */
@@ -83,7 +91,7 @@ void host_lease_word(void *data, uint64_t node, enum lease_word word,
 void applier_open(struct node *n, struct database *db, bool convert);
 /* Append what is pending, if anything and if nobody is in the way. */
 void applier_step(struct node *n, struct database *db);
-/* The path of a database beside the others, e.g. `P-marmot`. */
+/* At the end: write everything back and let the files go. */
 void applier_close_all(struct node *n);
 
 /* ---- contact.c: first contact, enrolment, images ---- */

@@ -122,7 +122,7 @@ static void lock_refused(uint8_t reason, int expected)
     assert_int_equal(try_sql(db, "BEGIN IMMEDIATE"), expected);
     must(db, "BEGIN; SELECT * FROM t");
     assert_int_equal(try_sql(db, "DELETE FROM t"), expected);
-    must(db, "ROLLBACK");
+    try_sql(db, "ROLLBACK"); /* SQLite has done it for some of the codes */
     assert_non_null(
         strstr(text_of(db, "PRAGMA marmot_status"), "the fake node says no"));
     assert_unharmed(f, db, 1);

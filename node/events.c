@@ -1,0 +1,230 @@
+/* What the groups tell: entries, leaders, peers, packets. Each is noted in the
+ * machine, the lease table or the database it concerns. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/node.h"
+
+static struct database *by_name(struct node *n, const char *name)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (strcmp(db->name, name) == 0) {
+            return db;
+        }
+    }
+    return NULL;
+}
+
+/* ---- from the machines --------------------------------------------------- */
+
+static void on_cluster(void *data, const struct entry_cluster *e)
+{
+    struct group_state *g = data;
+    struct node *n = g->node;
+    struct uuid known = groups_cluster(n->groups);
+    char text[UUID_TEXT_BYTES];
+
+    if (!uuid_is_none(&known)) {
+        return; /* the first one counts */
+    }
+    if (groups_set_cluster(n->groups, &e->cluster) == 0) {
+        uuid_text(&e->cluster, text);
+        log_info("cluster", "id=%s shards=%u", text, e->shards);
+    }
+}
+
+static void on_enrolled(void *data, struct machine_db *m)
+{
+    struct group_state *g = data;
+    struct database *db = by_name(g->node, m->name);
+
+    if (db == NULL) {
+        return;
+    }
+    if (db->state == DB_ENROLLING) {
+        db->state = DB_PLACING;
+    }
+    placing_enrolled(db, m);
+}
+
+static void on_holds(void *data, struct machine_db *m, uint64_t node)
+{
+    struct group_state *g = data;
+
+    (void)node;
+    if (m->local != NULL) {
+        node_wake(g->node, m->local);
+    }
+}
+
+static void on_accepted(void *data, struct machine_db *m,
+                        const struct machine_accept *a)
+{
+    struct database *db = m->local;
+
+    (void)data;
+    if (db == NULL) {
+        return;
+    }
+    placing_accepted(db, a);
+    if (proposal_is(db, &a->txn->token)) {
+        proposal_accepted(db, &a->position);
+    } else {
+        proposal_overtaken(db);
+    }
+}
+
+static void on_decided(void *data, struct machine_db *m,
+                       const struct token *token, enum machine_verdict verdict)
+{
+    (void)data;
+    if (m->local != NULL) {
+        proposal_decided(m->local, token, verdict);
+    }
+}
+
+void events_init_group(struct node *n, unsigned group)
+{
+    struct group_state *g = &n->group[group];
+
+    g->node = n;
+    g->group = group;
+    g->events = (struct machine_events){.data = g,
+                                        .cluster = on_cluster,
+                                        .enrolled = on_enrolled,
+                                        .holds = on_holds,
+                                        .accepted = on_accepted,
+                                        .decided = on_decided};
+    machine_init(&g->machine, &g->events);
+    lease_table_init(&g->leases, g, host_lease_word);
+}
+
+/* ---- from consensus/ ----------------------------------------------------- */
+
+static void on_apply(void *data, unsigned group, uint64_t index,
+                     const void *bytes, size_t len)
+{
+    struct node *n = data;
+
+    (void)index;
+    if (machine_apply(&n->group[group].machine, bytes, len) == ERR_VERSION) {
+        node_fatal(n, "the log holds an entry of a newer version of marmot: "
+                      "upgrade this node");
+    }
+}
+
+static void for_group(struct node *n, unsigned group,
+                      void (*f)(struct database *db))
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->group == group) {
+            f(db);
+        }
+    }
+}
+
+static void leader_changed(struct database *db)
+{
+    slot_lease_lost(db);
+    proposal_leader_changed(db);
+}
+
+/* The first leader of group 0 names the cluster. */
+static void name_cluster(struct node *n)
+{
+    struct entry_cluster e = {.shards = n->options->shards};
+    struct uuid known = groups_cluster(n->groups);
+    struct buf out;
+    size_t len;
+
+    if (!uuid_is_none(&known) || groups_leader(n->groups, 0) != n->env.node_id ||
+        uuid_random(&e.cluster) != 0) {
+        return;
+    }
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (entry_encode_cluster(&e, &out) == 0) {
+        void *bytes = buf_take(&out, &len);
+        (void)groups_propose(n->groups, 0, bytes, len);
+    }
+    buf_close(&out);
+}
+
+static void on_leader(void *data, unsigned group, uint64_t leader,
+                      uint64_t term)
+{
+    struct node *n = data;
+
+    log_info("leader", "shard=%u node=%" PRIu64 " term=%" PRIu64, group, leader,
+             term);
+    lease_table_clear(&n->group[group].leases);
+    for_group(n, group, leader_changed);
+    if (group == 0 && n->group[0].caught_up) {
+        name_cluster(n);
+    }
+}
+
+static void caught_up(struct database *db)
+{
+    db->caught_up = true;
+    db->env->wake(db->env->data, db);
+}
+
+static void on_caught_up(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    log_debug("caught_up", "shard=%u", group);
+    n->group[group].caught_up = true;
+    for_group(n, group, caught_up);
+    if (group == 0) {
+        name_cluster(n);
+    }
+}
+
+static void on_packet(void *data, uint64_t peer, uint8_t kind, unsigned group,
+                      const void *payload, size_t len)
+{
+    host_packet(data, peer, kind, group, payload, len);
+}
+
+static void on_peer(void *data, uint64_t peer, bool up)
+{
+    struct node *n = data;
+
+    for (unsigned i = 0; !up && i < n->options->shards; i++) {
+        lease_table_drop(&n->group[i].leases, peer);
+    }
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (!up) {
+            image_send_drop(n, db, peer);
+            /* The leader forgets our lease when the link goes. */
+            if (groups_leader(n->groups, db->group) == peer) {
+                slot_lease_lost(db);
+            }
+        } else if (db->proposal != NULL) {
+            db->proposal->sent_leader = 0; /* may have been lost: again */
+        }
+        node_wake(n, db);
+    }
+}
+
+static void on_fatal(void *data, const char *why)
+{
+    node_fatal(data, why);
+}
+
+void events_fill(struct node *n, struct groups_options *o)
+{
+    o->data = n;
+    o->apply = on_apply;
+    o->leader = on_leader;
+    o->caught_up = on_caught_up;
+    o->packet = on_packet;
+    o->peer = on_peer;
+    o->fatal = on_fatal;
+}

@@ -1,0 +1,170 @@
+/* Leases and images between nodes. What a node sends to itself goes through a
+ * queue, so that nobody is called back from inside a call. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/node.h"
+
+struct letter {
+    struct list link;
+    uint8_t kind;
+    unsigned group;
+    size_t len;
+    uint8_t bytes[];
+};
+
+static struct database *find_db(struct node *n, unsigned group,
+                                const struct uuid *uuid)
+{
+    struct machine_db *m = machine_find_uuid(&n->group[group].machine, uuid);
+
+    return m == NULL ? NULL : m->local;
+}
+
+static void on_lease(struct node *n, uint64_t peer, uint8_t kind,
+                     unsigned group, const struct host_lease *l)
+{
+    struct group_state *g = &n->group[group];
+    struct database *db = find_db(n, group, &l->db);
+    bool from_leader = peer == groups_leader(n->groups, group);
+
+    if (kind == HOST_LEASE_ASK) {
+        if (groups_leader(n->groups, group) == n->env.node_id) {
+            lease_table_ask(&g->leases, peer, &l->db);
+        }
+    } else if (kind == HOST_LEASE_RELEASE) {
+        lease_table_release(&g->leases, peer, &l->db, l->epoch);
+    } else if (db != NULL && from_leader && kind == HOST_LEASE_GRANT) {
+        slot_lease_granted(db, l->epoch, l->index);
+    } else if (db != NULL && from_leader && kind == HOST_LEASE_RECALL) {
+        slot_lease_recalled(db, l->epoch);
+    }
+}
+
+static void on_image(struct node *n, uint64_t peer, uint8_t kind,
+                     unsigned group, const struct host_image *m)
+{
+    struct database *db = find_db(n, group, &m->db);
+
+    if (db == NULL) {
+        if (kind == HOST_IMAGE_ASK) {
+            struct host_image no = {.db = m->db, .id = m->id};
+            host_image_send(n, peer, HOST_IMAGE_NO, group, &no);
+        }
+        return;
+    }
+    switch (kind) {
+    case HOST_IMAGE_ASK:
+        image_send_ask(n, db, peer, m);
+        break;
+    case HOST_IMAGE_MORE:
+        image_send_more(n, db, peer, m);
+        break;
+    case HOST_IMAGE_END:
+        image_send_end(n, db, peer, m);
+        break;
+    case HOST_IMAGE_BEGIN:
+        image_fetch_begin(n, db, peer, m);
+        break;
+    case HOST_IMAGE_NO:
+        image_fetch_no(n, db, peer, m);
+        break;
+    case HOST_IMAGE_PAGES:
+        image_fetch_pages(n, db, peer, m);
+        break;
+    }
+}
+
+void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
+                 const void *payload, size_t len)
+{
+    struct host_lease lease;
+    struct host_image image;
+
+    if (group >= n->options->shards || n->stopping) {
+        return;
+    }
+    if (kind >= HOST_LEASE_ASK && kind <= HOST_LEASE_RELEASE) {
+        if (host_lease_decode(payload, len, &lease) == 0) {
+            on_lease(n, peer, kind, group, &lease);
+        }
+    } else if (kind >= HOST_IMAGE_ASK && kind <= HOST_IMAGE_END) {
+        if (host_image_decode(payload, len, &image) == 0) {
+            on_image(n, peer, kind, group, &image);
+        }
+    }
+}
+
+static void post(struct node *n, uint8_t kind, unsigned group,
+                 const struct buf *out)
+{
+    struct letter *l = malloc(sizeof *l + out->len);
+
+    if (l == NULL) {
+        return; /* as a lost packet: asked again */
+    }
+    l->kind = kind;
+    l->group = group;
+    l->len = out->len;
+    memcpy(l->bytes, out->data, out->len);
+    list_push(&n->letters, &l->link);
+    node_wake(n, NULL);
+}
+
+void host_deliver_letters(struct node *n)
+{
+    struct list *l;
+
+    while ((l = list_pop(&n->letters)) != NULL) {
+        struct letter *letter = LIST_ENTRY(l, struct letter, link);
+        host_packet(n, n->env.node_id, letter->kind, letter->group,
+                    letter->bytes, letter->len);
+        free(letter);
+    }
+}
+
+static void send_out(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+                     struct buf *out)
+{
+    if (to == n->env.node_id) {
+        post(n, kind, group, out);
+    } else if (to != 0) {
+        /* Lost when the link is down: everything here is asked again. */
+        (void)groups_send(n->groups, to, kind, group, out->data, out->len);
+    }
+    buf_close(out);
+}
+
+void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+                     const struct host_lease *l)
+{
+    struct buf out;
+
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (host_lease_encode(l, &out) == 0) {
+        send_out(n, to, kind, group, &out);
+    }
+}
+
+void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+                     const struct host_image *m)
+{
+    struct buf out;
+
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (host_image_encode(m, &out) == 0) {
+        send_out(n, to, kind, group, &out);
+    }
+}
+
+void host_lease_word(void *data, uint64_t node, enum lease_word word,
+                     const struct uuid *db, uint64_t epoch)
+{
+    struct group_state *g = data;
+    struct host_lease l = {.db = *db, .epoch = epoch};
+
+    l.index = groups_last_index(g->node->groups, g->group);
+    host_lease_send(g->node, node,
+                    word == LEASE_GRANT ? HOST_LEASE_GRANT : HOST_LEASE_RECALL,
+                    g->group, &l);
+}

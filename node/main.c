@@ -1,0 +1,30 @@
+/* marmot: the node. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "node/node.h"
+#include "node/options.h"
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    char why[1024];
+    int status;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (options_parse(&options, argc, argv, why, sizeof why) != 0) {
+        fprintf(stderr, "marmot: %s\n", why);
+        options_close(&options);
+        return 2;
+    }
+    if (options.help) {
+        fputs(options_help, stdout);
+        options_close(&options);
+        return 0;
+    }
+    log_set_level(options.verbose ? LOG_DEBUG : LOG_INFO);
+    status = options.cleanup ? cleanup_run(&options) : node_run(&options);
+    options_close(&options);
+    return status;
+}

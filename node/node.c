@@ -1,0 +1,445 @@
+#include "node/node.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+
+/* ---- waking databases ---------------------------------------------------- */
+
+static void on_idle(uv_idle_t *h);
+
+void node_wake(struct node *n, struct database *db)
+{
+    if (db != NULL && !db->wake_queued) {
+        db->wake_queued = true;
+        list_push(&n->awake, &db->wake_link);
+    }
+    uv_idle_start(&n->idle, on_idle);
+}
+
+static void say_ready(struct node *n)
+{
+    if (n->ready_said) {
+        return;
+    }
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        const struct database *db = LIST_ENTRY(l, struct database, link);
+        bool waits = db->state == DB_PLACING && db->caught_up && db->m == NULL;
+        if (db->state != DB_READY && !waits) {
+            return;
+        }
+    }
+    n->ready_said = true;
+    log_info("ready", "node=%" PRIu64, n->env.node_id);
+}
+
+static void on_idle(uv_idle_t *h)
+{
+    struct node *n = h->data;
+    struct list now, *l;
+
+    host_deliver_letters(n);
+    /* Those that are woken from here on have their turn in the next round. */
+    list_init(&now);
+    while ((l = list_pop(&n->awake)) != NULL) {
+        list_push(&now, l);
+    }
+    while ((l = list_pop(&now)) != NULL) {
+        struct database *db = LIST_ENTRY(l, struct database, wake_link);
+        db->wake_queued = false;
+        if (!n->groups_stopped) {
+            database_step(n, db);
+        }
+    }
+    say_ready(n);
+    if (n->stopping) {
+        stop_step(n);
+    }
+    if (list_empty(&n->awake) && list_empty(&n->letters)) {
+        uv_idle_stop(&n->idle);
+    }
+}
+
+static void on_timer(uv_timer_t *h);
+
+static void start_timer(struct node *n, uint64_t at_us, uint64_t now_us)
+{
+    uint64_t ms = at_us > now_us ? (at_us - now_us + 999) / 1000 : 0;
+
+    if (n->timer_at_us == 0 || at_us < n->timer_at_us) {
+        n->timer_at_us = at_us;
+        uv_update_time(n->loop);
+        uv_timer_start(&n->timer, on_timer, ms, 0);
+    }
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    struct node *n = h->data;
+    uint64_t now = clock_us(), next = 0;
+
+    n->timer_at_us = 0;
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->wake_at_us == 0) {
+            continue;
+        }
+        if (db->wake_at_us <= now) {
+            db->wake_at_us = 0;
+            node_wake(n, db);
+        } else if (next == 0 || db->wake_at_us < next) {
+            next = db->wake_at_us;
+        }
+    }
+    if (n->stopping) {
+        node_wake(n, NULL);
+        next = next == 0 || next > now + 50000 ? now + 50000 : next;
+    }
+    if (next != 0) {
+        start_timer(n, next, now);
+    }
+}
+
+/* ---- the world of the deciding parts ------------------------------------- */
+
+static uint64_t env_now(void *data)
+{
+    (void)data;
+    return clock_us();
+}
+
+static int env_propose(void *data, unsigned group, void *bytes, size_t len)
+{
+    struct node *n = data;
+
+    return groups_propose(n->groups, group, bytes, len);
+}
+
+static uint64_t env_leader(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return n->groups == NULL ? 0 : groups_leader(n->groups, group);
+}
+
+static uint64_t env_applied(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return groups_applied(n->groups, group);
+}
+
+static bool env_fresh(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return n->groups != NULL && groups_quorum_fresh(n->groups, group);
+}
+
+static void env_why(void *data, unsigned group, char *out, size_t size)
+{
+    struct node *n = data;
+
+    if (n->groups == NULL) {
+        snprintf(out, size, "the node is stopping");
+        return;
+    }
+    groups_why_no_quorum(n->groups, group, out, size);
+}
+
+static void env_lease_ask(void *data, struct database *db)
+{
+    struct node *n = data;
+    struct host_lease l = {.epoch = 0};
+
+    if (db->m != NULL) {
+        l.db = db->m->uuid;
+        host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_ASK,
+                        db->group, &l);
+    }
+}
+
+static void env_lease_release(void *data, struct database *db, uint64_t epoch)
+{
+    struct node *n = data;
+    struct host_lease l = {.db = db->m->uuid, .epoch = epoch};
+
+    host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_RELEASE,
+                    db->group, &l);
+}
+
+static void env_wake(void *data, struct database *db)
+{
+    node_wake(data, db);
+}
+
+static void env_wake_after(void *data, struct database *db, uint64_t us)
+{
+    uint64_t now = clock_us();
+
+    if (db->wake_at_us == 0 || now + us < db->wake_at_us) {
+        db->wake_at_us = now + us;
+        start_timer(data, db->wake_at_us, now);
+    }
+}
+
+static int fill_env(struct node *n)
+{
+    const struct options *o = n->options;
+    struct uuid random;
+
+    if (uuid_random(&random) != 0) {
+        return -1;
+    }
+    n->env = (struct db_env){.data = n,
+                             .node_id = o->node_id,
+                             .replica = o->replica,
+                             .voter_ids = n->voter_ids,
+                             .times = db_times_default,
+                             .now_us = env_now,
+                             .propose = env_propose,
+                             .leader = env_leader,
+                             .applied = env_applied,
+                             .quorum_fresh = env_fresh,
+                             .why_no_quorum = env_why,
+                             .lease_ask = env_lease_ask,
+                             .lease_release = env_lease_release,
+                             .session_send = server_send,
+                             .wake = env_wake,
+                             .wake_after = env_wake_after};
+    memcpy(&n->env.start, random.b, sizeof n->env.start);
+    for (unsigned i = 0; i < o->n_members; i++) {
+        if (!o->members[i].replica) {
+            n->voter_ids[n->env.voters++] = o->members[i].id;
+        }
+    }
+    return 0;
+}
+
+/* ---- start --------------------------------------------------------------- */
+
+void node_fatal(struct node *n, const char *why)
+{
+    log_error("fatal", "%s", why);
+    n->exit_status = 1;
+    stop_begin(n);
+}
+
+/* Symbolic links resolved; the file itself need not exist. */
+static int resolve(const char *path, char *out)
+{
+    char folder[PATH_MAX], real[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+
+    if (realpath(path, out) != NULL) {
+        return 0;
+    }
+    if (slash == path) {
+        snprintf(folder, sizeof folder, "/");
+    } else {
+        snprintf(folder, sizeof folder, "%.*s",
+                 slash == NULL ? 1 : (int)(slash - path),
+                 slash == NULL ? "." : path);
+    }
+    if (realpath(folder, real) == NULL) {
+        return -errno;
+    }
+    if (strlen(real) + strlen(name) + 2 > PATH_MAX) {
+        return -ENAMETOOLONG;
+    }
+    sprintf(out, "%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
+    return 0;
+}
+
+static int add_database(struct node *n, const struct option_db *o, char *why,
+                        size_t size)
+{
+    struct database *db = calloc(1, sizeof *db);
+    int rv;
+
+    if (db == NULL) {
+        snprintf(why, size, "out of memory");
+        return -ENOMEM;
+    }
+    database_init(db, &n->env, o->name,
+                  placement_group(o->name, n->options->shards));
+    list_push(&n->databases, &db->link);
+    rv = resolve(o->path, db->path);
+    if (rv == 0) {
+        rv = file_classify(db->path, &db->kind, &db->page_size);
+    }
+    if (rv != 0) {
+        snprintf(why, size, "-db-path %s: %s", o->path, err_str(rv));
+        return rv;
+    }
+    if (db->kind == FILE_NOT_SQLITE) {
+        snprintf(why, size,
+                 "%s is not an SQLite database (or its header is damaged): "
+                 "name another -db-path, or move the file away to fetch the "
+                 "cluster's copy",
+                 db->path);
+        return ERR_MISMATCH;
+    }
+    return server_start(n, db, why, size);
+}
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+    (void)signum;
+    stop_begin(h->data);
+}
+
+static int start_groups(struct node *n, char *why, size_t size)
+{
+    const struct options *o = n->options;
+    struct groups_member members[NODES_MAX];
+    struct groups_options g = {.loop = n->loop,
+                               .path = o->raft_path,
+                               .node_id = o->node_id,
+                               .bind = o->bind,
+                               .advertise = o->advertise,
+                               .shards = o->shards,
+                               .members = members,
+                               .n_members = o->n_members,
+                               .log_bytes_max = o->max_log_bytes};
+
+    for (unsigned i = 0; i < o->n_members; i++) {
+        members[i].id = o->members[i].id;
+        members[i].replica = o->members[i].replica;
+        memcpy(members[i].address, o->members[i].address, ADDRESS_MAX);
+    }
+    events_fill(n, &g);
+    return groups_start(&g, &n->groups, why, size);
+}
+
+static int start_all(struct node *n, char *why, size_t size)
+{
+    const struct options *o = n->options;
+    int rv = 0;
+
+    n->group = calloc(o->shards, sizeof *n->group);
+    if (n->group == NULL || fill_env(n) != 0) {
+        snprintf(why, size, "out of memory or random numbers");
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < o->shards; i++) {
+        events_init_group(n, i);
+    }
+    for (unsigned i = 0; rv == 0 && i < o->n_dbs; i++) {
+        rv = add_database(n, &o->dbs[i], why, size);
+    }
+    return rv == 0 ? start_groups(n, why, size) : rv;
+}
+
+static void init_handles(struct node *n)
+{
+    uv_idle_init(n->loop, &n->idle);
+    uv_timer_init(n->loop, &n->timer);
+    uv_signal_init(n->loop, &n->sigterm);
+    uv_signal_init(n->loop, &n->sigint);
+    n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
+    uv_signal_start(&n->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&n->sigint, on_signal, SIGINT);
+}
+
+static void close_handles(struct node *n)
+{
+    uv_close((uv_handle_t *)&n->idle, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    uv_close((uv_handle_t *)&n->sigterm, NULL);
+    uv_close((uv_handle_t *)&n->sigint, NULL);
+    uv_run(n->loop, UV_RUN_DEFAULT);
+}
+
+static void free_all(struct node *n)
+{
+    struct list *l;
+
+    n->groups_stopped = true;
+    while ((l = list_pop(&n->databases)) != NULL) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        image_fetch_cancel(db);
+        database_close(db);
+        free(db);
+    }
+    while ((l = list_pop(&n->letters)) != NULL) {
+        free(l); /* the link is its first member */
+    }
+    for (unsigned i = 0; n->group != NULL && i < n->options->shards; i++) {
+        machine_close(&n->group[i].machine);
+        lease_table_clear(&n->group[i].leases);
+    }
+    free(n->group);
+}
+
+static void start_notes(const struct options *o)
+{
+    unsigned voters = 0;
+
+    if (o->default_path) {
+        log_warn("db_path", "no -db-path given: using /tmp/marmot.db, which "
+                            "does not survive a reboot");
+    }
+    if (o->replicate_given) {
+        log_warn("replicate", "-replicate is accepted and ignored: all tables "
+                              "are replicated");
+    }
+    if (o->pane_given) {
+        log_info("pane", "-bind-pane %s: the control pane is not built yet",
+                 o->pane);
+    }
+    for (unsigned i = 0; i < o->n_members; i++) {
+        voters += !o->members[i].replica;
+    }
+    if (voters == 2) {
+        log_warn("two_voters", "two voters: losing either one stops writes; "
+                               "three survive the loss of one");
+    }
+}
+
+int node_run(const struct options *options)
+{
+    struct node n = {.options = options};
+    uv_loop_t loop;
+    char why[TEXT_MAX + 512];
+
+    uv_loop_init(&loop);
+    n.loop = &loop;
+    list_init(&n.databases);
+    list_init(&n.awake);
+    list_init(&n.letters);
+    init_handles(&n);
+    start_notes(options);
+    if (start_all(&n, why, sizeof why) != 0) {
+        log_error("fatal", "%s", why);
+        n.exit_status = 1;
+        for (struct list *l = n.databases.next; l != &n.databases;
+             l = l->next) {
+            server_stop(LIST_ENTRY(l, struct database, link));
+        }
+    } else {
+        log_info("started", "node=%" PRIu64 " bind=%s shards=%u databases=%u",
+                 options->node_id, options->bind, options->shards,
+                 options->n_dbs);
+        for (struct list *l = n.databases.next; l != &n.databases;
+             l = l->next) {
+            node_wake(&n, LIST_ENTRY(l, struct database, link));
+        }
+        uv_run(&loop, UV_RUN_DEFAULT);
+        log_info("stopped", "node=%" PRIu64 " status=%d", options->node_id,
+                 n.exit_status);
+    }
+    n.groups_stopped = true;
+    close_handles(&n);
+    free_all(&n);
+    uv_loop_close(&loop);
+    return n.exit_status;
+}

@@ -1,0 +1,19 @@
+/* What is due for one database. Every event only notes what happened and wakes
+ * the database; the decisions are taken here, from the loop, in one order. */
+#include "node/node.h"
+
+void database_step(struct node *n, struct database *db)
+{
+    contact_step(n, db);
+    proposal_step(db);
+    if (db->state == DB_READY) {
+        applier_step(n, db);
+        image_send_step(n, db);
+    }
+    if (db->state == DB_OPENING && db->job == NULL &&
+        db->env->now_us(db->env->data) >= db->job_not_before_us) {
+        applier_open(n, db, false);
+    }
+    slot_step(db);
+    server_step(db);
+}
