@@ -12,11 +12,11 @@
 #include "node/batch.h"
 #include "node/job.h"
 
-#define BATCH_BYTES (64u << 20)  /* encoded, per job */
-#define BATCH_COUNT 4096u        /* transactions per job */
-#define CHECKPOINT_FRAMES 1000u  /* as SQLite's own wal_autocheckpoint */
-#define RETRY_US 100000u         /* a lock was held */
-#define RETRY_FULL_US 1000000u   /* no room on the disk */
+#define BATCH_BYTES (64u << 20)      /* encoded, per job */
+#define BATCH_COUNT 4096u            /* transactions per job */
+#define CHECKPOINT_FRAMES 1000u      /* as SQLite's own wal_autocheckpoint */
+#define RETRY_US 100000u             /* a lock was held */
+#define RETRY_FULL_US 1000000u       /* no room on the disk */
 #define CHECKPOINT_RETRY_US 1000000u /* a reader was in the way */
 
 static uint64_t now(const struct database *db)
@@ -85,7 +85,8 @@ static void open_failed(struct open_job *o)
         apply_close(o->apply, false);
     }
     if (o->job.rv == ERR_BUSY) {
-        log_info("waiting", "db=%s path=%s why=\"a program still holds a lock "
+        log_info("waiting",
+                 "db=%s path=%s why=\"a program still holds a lock "
                  "on the database; it is opened when that ends\"",
                  db->name, db->path);
         retry_after(db, 10 * RETRY_US);
@@ -203,13 +204,15 @@ static void batch_failed(struct batch_job *b)
     if (rv == ERR_BUSY) {
         retry_after(db, RETRY_US);
     } else if (rv == ERR_FULL || rv == -ENOSPC) {
-        log_error("disk_full", "db=%s path=%s why=\"no room to apply what the "
+        log_error("disk_full",
+                  "db=%s path=%s why=\"no room to apply what the "
                   "cluster committed; free some, it goes on by itself\"",
                   db->name, db->path);
         retry_after(db, RETRY_FULL_US);
     } else {
         log_error("apply_failed",
-                  "db=%s path=%s txid=%" PRIu64 " why=\"%s\": the file is "
+                  "db=%s path=%s txid=%" PRIu64
+                  " why=\"%s\": the file is "
                   "read again and compared with the log",
                   db->name, db->path, db->applied.txid, err_str(rv));
         db->look_again = true;
@@ -330,7 +333,8 @@ void applier_close_all(struct node *n)
         struct database *db = LIST_ENTRY(l, struct database, link);
         int rv = db->apply == NULL ? 0 : apply_close(db->apply, true);
         if (rv != 0) {
-            log_warn("checkpoint_left", "db=%s path=%s why=\"%s\": the -wal "
+            log_warn("checkpoint_left",
+                     "db=%s path=%s why=\"%s\": the -wal "
                      "stays, nothing is lost",
                      db->name, db->path, err_str(rv));
         }

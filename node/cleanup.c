@@ -40,7 +40,8 @@ static int forget_db(const struct options *o, const struct option_db *db)
             rv = apply_close(a, true);
         }
         if (rv == ERR_BUSY) {
-            log_error("cleanup", "db=%s: a program still uses %s: stop it "
+            log_error("cleanup",
+                      "db=%s: a program still uses %s: stop it "
                       "first",
                       db->name, db->path);
             return -1;

@@ -163,7 +163,8 @@ static void become_ready(struct node *n, struct database *db)
 static void start_fetch(struct node *n, struct database *db, bool compare)
 {
     if (db->kind == FILE_MISSING && db->member) {
-        log_warn("missing", "db=%s path=%s: a managed file that is gone; the "
+        log_warn("missing",
+                 "db=%s path=%s: a managed file that is gone; the "
                  "cluster's copy is fetched",
                  db->name, db->path);
     }

@@ -40,9 +40,9 @@ void database_close(struct database *db)
 static const char *state_name(const struct database *db)
 {
     static const char *const names[] = {
-        [DB_OPENING] = "opening",   [DB_PLACING] = "catching-up",
+        [DB_OPENING] = "opening",     [DB_PLACING] = "catching-up",
         [DB_ENROLLING] = "enrolling", [DB_FETCHING] = "fetching",
-        [DB_READY] = "ready",       [DB_REFUSED] = "refused",
+        [DB_READY] = "ready",         [DB_REFUSED] = "refused",
     };
     return names[db->state];
 }

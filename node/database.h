@@ -44,12 +44,12 @@ enum db_state {
 
 /* Times, all in one place. Microseconds. */
 struct db_times {
-    uint64_t quantum_us;     /* a lease is kept at least so long */
-    uint64_t offer_us;       /* an offered turn is reserved so long */
-    uint64_t deadline_us;    /* a proposal is waited for */
-    uint64_t idle_us;        /* a holder may sit idle while others wait */
+    uint64_t quantum_us;  /* a lease is kept at least so long */
+    uint64_t offer_us;    /* an offered turn is reserved so long */
+    uint64_t deadline_us; /* a proposal is waited for */
+    uint64_t idle_us;     /* a holder may sit idle while others wait */
     uint64_t propose_again_us;
-    uint64_t ask_again_us;   /* a lease that was asked for in vain */
+    uint64_t ask_again_us; /* a lease that was asked for in vain */
 };
 extern const struct db_times db_times_default;
 
@@ -108,9 +108,9 @@ struct session {
     bool welcomed;
     uint64_t dev, inode;
     uint32_t pid;
-    uint64_t since_us;      /* of the state */
-    struct position base;   /* granted */
-    uint64_t next_sequence; /* tokens */
+    uint64_t since_us;                 /* of the state */
+    struct position base;              /* granted */
+    uint64_t next_sequence;            /* tokens */
     uint64_t wait_txid, wait_until_us; /* PRAGMA marmot_wait; 0 = none */
 };
 
@@ -123,18 +123,18 @@ struct proposal {
     struct proposal_entry {
         uint8_t *bytes;
         size_t len;
-    } *entries; /* parts, then the ENTRY_TXN; kept to propose again */
+    } * entries; /* parts, then the ENTRY_TXN; kept to propose again */
     uint32_t n_entries;
-    uint32_t *numbers;  /* of all pages */
+    uint32_t *numbers; /* of all pages */
     uint64_t *hashes;
     uint32_t n_pages, cap_pages;
     uint32_t db_pages;
     uint64_t raw_bytes;
-    bool complete;  /* the ENTRY_TXN is there */
-    bool sent;      /* a copy of the ENTRY_TXN left this node */
+    bool complete; /* the ENTRY_TXN is there */
+    bool sent;     /* a copy of the ENTRY_TXN left this node */
     bool accepted;
     struct position position; /* once accepted */
-    bool bad;       /* refused half-way; the rest is swallowed */
+    bool bad;                 /* refused half-way; the rest is swallowed */
     uint8_t bad_reason;
     uint64_t since_us, sent_us;
     uint32_t n_sent;      /* entries proposed in the current round */
@@ -164,8 +164,8 @@ struct database {
     unsigned group;
     enum db_state state;
     char why[TEXT_MAX + 512]; /* of DB_REFUSED, or what it waits for */
-    struct machine_db *m; /* NULL: the group does not know the name */
-    bool caught_up;       /* the group's log has been read as far as it goes */
+    struct machine_db *m;     /* NULL: the group does not know the name */
+    bool caught_up; /* the group's log has been read as far as it goes */
 
     /* The local file. */
     enum file_kind kind;
@@ -177,12 +177,12 @@ struct database {
     uint64_t applied_sum; /* checksum and pages at `applied` */
     uint32_t applied_pages;
     uint32_t page_size;
-    bool member;      /* the position file says it was part of this uuid */
-    bool look_again;  /* the file may hold more than we recorded: rescan */
-    bool compare;     /* first contact: compare the image with the file */
+    bool member;     /* the position file says it was part of this uuid */
+    bool look_again; /* the file may hold more than we recorded: rescan */
+    bool compare;    /* first contact: compare the image with the file */
     struct list pending;
     uint64_t pending_bytes;
-    void *job;        /* a job on the pool uses the file */
+    void *job; /* a job on the pool uses the file */
     uint64_t job_not_before_us;
     struct image_fetch *fetch;
     struct list image_asks;
@@ -258,8 +258,8 @@ void placing_scanned(struct database *db);
 /* Returns what must be done now for a database that is not READY. */
 enum placing_action {
     PLACING_WAIT,
-    PLACING_ENROLL,       /* propose ENTRY_ENROLL for what is here */
-    PLACING_CONVERT,      /* rollback mode: convert, then enroll */
+    PLACING_ENROLL,  /* propose ENTRY_ENROLL for what is here */
+    PLACING_CONVERT, /* rollback mode: convert, then enroll */
     PLACING_READY,
     PLACING_FETCH,        /* nothing here: fetch an image */
     PLACING_FETCH_REPAIR, /* was part of it: keep aside and fetch */

@@ -111,8 +111,9 @@ static void on_apply(void *data, unsigned group, uint64_t index,
 
     (void)index;
     if (machine_apply(&n->group[group].machine, bytes, len) == ERR_VERSION) {
-        node_fatal(n, "the log holds an entry of a newer version of marmot: "
-                      "upgrade this node");
+        node_fatal(n,
+                   "the log holds an entry of a newer version of marmot: "
+                   "upgrade this node");
     }
 }
 
@@ -141,7 +142,8 @@ static void name_cluster(struct node *n)
     struct buf out;
     size_t len;
 
-    if (!uuid_is_none(&known) || groups_leader(n->groups, 0) != n->env.node_id ||
+    if (!uuid_is_none(&known) ||
+        groups_leader(n->groups, 0) != n->env.node_id ||
         uuid_random(&e.cluster) != 0) {
         return;
     }

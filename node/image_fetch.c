@@ -147,7 +147,8 @@ void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
     if (rv != 0) {
         f->writer = NULL;
         f->peer = 0;
-        log_error("image_no_room", "db=%s pages=%u why=\"%s\": nothing was "
+        log_error("image_no_room",
+                  "db=%s pages=%u why=\"%s\": nothing was "
                   "touched; it is tried again",
                   db->name, m->pages, err_str(rv));
         return;
@@ -195,8 +196,8 @@ static void run_install(struct job *job)
 
     if (db->compare && !db->member) {
         snprintf(i->other, sizeof i->other, "%s.marmot-image", db->path);
-        job->rv = image_same_content(db->path, i->other, job->text,
-                                     sizeof job->text);
+        job->rv =
+            image_same_content(db->path, i->other, job->text, sizeof job->text);
         i->differs = job->rv == ERR_MISMATCH;
         if (job->rv != 0 &&
             !(i->differs && job->node->options->accept_cluster_copy)) {
@@ -217,7 +218,8 @@ static void refuse(struct node *n, struct database *db, const char *difference)
 {
     snprintf(db->why, sizeof db->why,
              "%s holds another database than the cluster's `%s` (%s; the "
-             "cluster has %u pages at txid %" PRIu64 "): nothing was touched. "
+             "cluster has %u pages at txid %" PRIu64
+             "): nothing was touched. "
              "Move the file away, or start with -accept-cluster-copy to "
              "replace it and keep the old one aside",
              db->path, db->name, difference, db->fetch->pages,
@@ -235,8 +237,7 @@ static void installed(struct database *db, const char *aside)
     db->kind = FILE_WAL;
     db->scanned = false;
     log_info("image_installed", "db=%s txid=%" PRIu64 " pages=%u aside=%s",
-             db->name, f->position.txid, f->pages,
-             aside[0] ? aside : "none");
+             db->name, f->position.txid, f->pages, aside[0] ? aside : "none");
     image_fetch_cancel(db);
     db->state = DB_OPENING;
 }

@@ -7,9 +7,9 @@
 #include "base/log.h"
 #include "node/node.h"
 
-#define READERS_MAX 8u        /* per database: each holds a read mark */
-#define IDLE_US 10000000u     /* the receiver is gone */
-#define ASK_US 5000000u       /* it asks again, perhaps elsewhere */
+#define READERS_MAX 8u    /* per database: each holds a read mark */
+#define IDLE_US 10000000u /* the receiver is gone */
+#define ASK_US 5000000u   /* it asks again, perhaps elsewhere */
 
 struct transfer {
     struct list link; /* in db->image_asks */
@@ -169,8 +169,7 @@ static void on_work(uv_work_t *w)
 {
     struct transfer *t = w->data;
     uint32_t *numbers = malloc(t->count * sizeof *numbers);
-    uint8_t *images =
-        malloc((size_t)t->count * apply_page_size(t->db->apply));
+    uint8_t *images = malloc((size_t)t->count * apply_page_size(t->db->apply));
 
     buf_reset(&t->part);
     t->rv = numbers == NULL || images == NULL ? ERR_FULL

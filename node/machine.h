@@ -36,8 +36,8 @@ struct machine_db {
     uint32_t page_size; /* 0 until the first transaction of an empty one */
     uint32_t pages;
     uint64_t checksum;
-    uint64_t enrolled_by;  /* node id */
-    bool born_empty;       /* enrolled without content */
+    uint64_t enrolled_by;     /* node id */
+    bool born_empty;          /* enrolled without content */
     uint64_t enroll_checksum; /* content at txid 0 */
     uint32_t enroll_pages;
     uint64_t holders[NODES_MAX]; /* node ids that hold the content */

@@ -385,12 +385,14 @@ static void start_notes(const struct options *o)
     unsigned voters = 0;
 
     if (o->default_path) {
-        log_warn("db_path", "no -db-path given: using /tmp/marmot.db, which "
-                            "does not survive a reboot");
+        log_warn("db_path",
+                 "no -db-path given: using /tmp/marmot.db, which "
+                 "does not survive a reboot");
     }
     if (o->replicate_given) {
-        log_warn("replicate", "-replicate is accepted and ignored: all tables "
-                              "are replicated");
+        log_warn("replicate",
+                 "-replicate is accepted and ignored: all tables "
+                 "are replicated");
     }
     if (o->pane_given) {
         log_info("pane", "-bind-pane %s: the control pane is not built yet",
@@ -400,8 +402,9 @@ static void start_notes(const struct options *o)
         voters += !o->members[i].replica;
     }
     if (voters == 2) {
-        log_warn("two_voters", "two voters: losing either one stops writes; "
-                               "three survive the loss of one");
+        log_warn("two_voters",
+                 "two voters: losing either one stops writes; "
+                 "three survive the loss of one");
     }
 }
 

@@ -432,8 +432,9 @@ static int finish(struct parse *p)
         return 0;
     }
     if (o->node_id == 0) {
-        return bad(p, "-node-id is required: a positive number, unique in the "
-                      "cluster");
+        return bad(p,
+                   "-node-id is required: a positive number, unique in the "
+                   "cluster");
     }
     return check_network(p) != 0 || check_members(p) != 0 ? -1 : 0;
 }

@@ -50,8 +50,7 @@ static void keep_entry(struct database *db, struct pending *p,
 static void keep(struct database *db, const struct machine_accept *a)
 {
     unsigned count = a->txn->parts + 1;
-    struct pending *p =
-        calloc(1, sizeof *p + count * sizeof p->entries[0]);
+    struct pending *p = calloc(1, sizeof *p + count * sizeof p->entries[0]);
 
     if (p == NULL) {
         abort();

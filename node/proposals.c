@@ -125,7 +125,8 @@ static int add_pages(struct proposal *p, const struct session_propose *m)
     for (uint32_t i = 0; i < m->count; i++) {
         uint32_t number = get_le32(m->numbers + 4 * (size_t)i);
         const uint8_t *image = m->images + (size_t)i * m->page_size;
-        if (number == 0 || (number == 1 && (image[18] != 2 || image[19] != 2))) {
+        if (number == 0 ||
+            (number == 1 && (image[18] != 2 || image[19] != 2))) {
             return ERR_CORRUPT;
         }
         p->numbers[p->n_pages] = number;
@@ -138,11 +139,11 @@ static int add_pages(struct proposal *p, const struct session_propose *m)
 static int add_entry(struct database *db, struct proposal *p,
                      const struct session_propose *m)
 {
-    struct entry_txn e = {.db = db->m->uuid,
-                          .base = p->base,
-                          .token = p->token,
-                          .pages = {.page_size = m->page_size,
-                                    .count = m->count}};
+    struct entry_txn e = {
+        .db = db->m->uuid,
+        .base = p->base,
+        .token = p->token,
+        .pages = {.page_size = m->page_size, .count = m->count}};
     struct proposal_entry *entries;
     struct buf out;
     int rv;
@@ -388,8 +389,7 @@ void proposal_overtaken(struct database *db)
 {
     struct proposal *p = db->proposal;
 
-    if (p != NULL && !p->accepted &&
-        p->base.txid < db->m->position.txid) {
+    if (p != NULL && !p->accepted && p->base.txid < db->m->position.txid) {
         if (p->complete) {
             conflict(db);
         } else {

@@ -178,8 +178,8 @@ static void on_position(struct session *s)
 {
     char text[64];
 
-    snprintf(text, sizeof text, "%" PRIu64 ":%016" PRIx64,
-             s->db->applied.txid, s->db->applied.hash);
+    snprintf(text, sizeof text, "%" PRIu64 ":%016" PRIx64, s->db->applied.txid,
+             s->db->applied.hash);
     send_text(s, true, text);
 }
 

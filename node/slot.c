@@ -135,7 +135,7 @@ static void maybe_ask(struct database *db)
 {
     uint64_t again = db->env->times.ask_again_us;
 
-    if (db->lease.held || list_empty(&db->waiters) ||
+    if (db->lease.held || db->m == NULL || list_empty(&db->waiters) ||
         db->env->leader(db->env->data, db->group) == 0) {
         return;
     }
@@ -197,8 +197,7 @@ static void offer(struct session *s)
 {
     session_turn(s, TURN_OFFERED);
     say(s, SESSION_OFFER);
-    s->db->env->wake_after(s->db->env->data, s->db,
-                           s->db->env->times.offer_us);
+    s->db->env->wake_after(s->db->env->data, s->db, s->db->env->times.offer_us);
 }
 
 /* An offer that nobody took is over: on to the next. */
@@ -221,8 +220,8 @@ static void end_stale_offer(struct database *db)
 
 static bool quantum_is_over(const struct database *db)
 {
-    return db->lease.recalled && now(db) - db->lease.since_us >=
-                                     db->env->times.quantum_us;
+    return db->lease.recalled &&
+           now(db) - db->lease.since_us >= db->env->times.quantum_us;
 }
 
 void slot_step(struct database *db)
@@ -260,8 +259,7 @@ void slot_lock(struct session *s)
         session_refuse(s, REASON_IO, db->why);
         return;
     }
-    if (s->turn == TURN_OFFERED && may_grant(db) &&
-        first_waiter(db) == s) {
+    if (s->turn == TURN_OFFERED && may_grant(db) && first_waiter(db) == s) {
         grant(db, s);
         return;
     }

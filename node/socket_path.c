@@ -28,8 +28,8 @@ static int make_address(int folder, const char *path, struct sockaddr_un *a)
     int n;
 
     a->sun_family = AF_UNIX;
-    n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/self/fd/%d/%s",
-                 folder, name == NULL ? path : name + 1);
+    n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/self/fd/%d/%s", folder,
+                 name == NULL ? path : name + 1);
     return n < (int)sizeof a->sun_path ? 0 : -ENAMETOOLONG;
 }
 

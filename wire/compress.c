@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 
-size_t compress_block(const void* bytes, size_t len, void* out)
+size_t compress_block(const void *bytes, size_t len, void *out)
 {
     int n;
 
@@ -15,7 +15,7 @@ size_t compress_block(const void* bytes, size_t len, void* out)
     return n > 0 ? (size_t)n : 0;
 }
 
-int decompress_block(const void* bytes, size_t len, void* out, size_t out_len)
+int decompress_block(const void *bytes, size_t len, void *out, size_t out_len)
 {
     int n;
 

@@ -14,10 +14,10 @@ static inline size_t compress_max(size_t len)
 
 /* Compress `len` bytes into `out`, which has room for compress_max(len).
  * Returns the compressed length, 0 when it would be larger than that. */
-size_t compress_block(const void* bytes, size_t len, void* out);
+size_t compress_block(const void *bytes, size_t len, void *out);
 
 /* Returns 0, or ERR_CORRUPT when the block does not give exactly `out_len`
  * bytes; `out` may then hold part of them. */
-int decompress_block(const void* bytes, size_t len, void* out, size_t out_len);
+int decompress_block(const void *bytes, size_t len, void *out, size_t out_len);
 
 #endif

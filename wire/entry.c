@@ -33,7 +33,7 @@ _Static_assert(NUMBER_SET_MAX >= PART_BYTES_MAX / PAGE_SIZE_MIN,
 _Static_assert(PAGE_SIZE_MAX - PAGE_SIZE_MAX / 16 <= UINT16_MAX,
                "a compressed page must fit into a bin 16");
 
-uint64_t page_hash(uint32_t number, const void* image, uint32_t page_size)
+uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size)
 {
     if (number == 0x40000000u / page_size + 1) {
         return 0;
@@ -43,7 +43,7 @@ uint64_t page_hash(uint32_t number, const void* image, uint32_t page_size)
 
 /* ---- rules ------------------------------------------------------------- */
 
-static bool valid_name(const char* name)
+static bool valid_name(const char *name)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -55,7 +55,7 @@ static bool valid_name(const char* name)
     return name[0] != '\0' && name[strspn(name, allowed)] == '\0';
 }
 
-static int valid_cluster(const struct entry_cluster* e)
+static int valid_cluster(const struct entry_cluster *e)
 {
     if (e->shards > SHARDS_MAX) {
         return ERR_TOO_BIG;
@@ -63,7 +63,7 @@ static int valid_cluster(const struct entry_cluster* e)
     return e->shards > 0 && !uuid_is_none(&e->cluster) ? 0 : ERR_CORRUPT;
 }
 
-static int valid_enroll(const struct entry_enroll* e)
+static int valid_enroll(const struct entry_enroll *e)
 {
     if (!valid_name(e->name) || uuid_is_none(&e->db) || e->node == 0) {
         return ERR_CORRUPT;
@@ -76,14 +76,14 @@ static int valid_enroll(const struct entry_enroll* e)
                : ERR_CORRUPT;
 }
 
-static int valid_holds(const struct entry_holds* e)
+static int valid_holds(const struct entry_holds *e)
 {
     return e->node > 0 && !uuid_is_none(&e->db) ? 0 : ERR_CORRUPT;
 }
 
 /* A transaction without pages needs no page size: it may be the first entry of
  * an empty database. */
-static int valid_pages(const struct entry_pages* p)
+static int valid_pages(const struct entry_pages *p)
 {
     if (!page_size_valid(p->page_size)) {
         return p->page_size == 0 && p->count == 0 ? 0 : ERR_CORRUPT;
@@ -91,7 +91,7 @@ static int valid_pages(const struct entry_pages* p)
     return p->count <= PART_BYTES_MAX / p->page_size ? 0 : ERR_TOO_BIG;
 }
 
-static int valid_txn(enum entry_kind kind, const struct entry_txn* e)
+static int valid_txn(enum entry_kind kind, const struct entry_txn *e)
 {
     static const struct token none;
     bool brings_pages = e->pages.count > 0 || e->parts > 0;
@@ -117,7 +117,7 @@ static int valid_txn(enum entry_kind kind, const struct entry_txn* e)
 /* ---- encoding ---------------------------------------------------------- */
 
 /* Returns false, with the reason in out->err, when nothing is to be written. */
-static bool may_write(struct buf* out, int valid)
+static bool may_write(struct buf *out, int valid)
 {
     if (out->err == 0) {
         out->err = valid;
@@ -125,19 +125,19 @@ static bool may_write(struct buf* out, int valid)
     return out->err == 0;
 }
 
-static void pack_head(struct buf* out, uint32_t fields, enum entry_kind kind)
+static void pack_head(struct buf *out, uint32_t fields, enum entry_kind kind)
 {
     pack_array(out, fields);
     pack_uint(out, kind);
     pack_uint(out, ENTRY_VERSION);
 }
 
-static void pack_uuid(struct buf* out, const struct uuid* u)
+static void pack_uuid(struct buf *out, const struct uuid *u)
 {
     pack_bin(out, u->b, sizeof u->b);
 }
 
-int entry_encode_cluster(const struct entry_cluster* e, struct buf* out)
+int entry_encode_cluster(const struct entry_cluster *e, struct buf *out)
 {
     if (may_write(out, valid_cluster(e))) {
         pack_head(out, CLUSTER_FIELDS, ENTRY_CLUSTER);
@@ -147,7 +147,7 @@ int entry_encode_cluster(const struct entry_cluster* e, struct buf* out)
     return out->err;
 }
 
-int entry_encode_enroll(const struct entry_enroll* e, struct buf* out)
+int entry_encode_enroll(const struct entry_enroll *e, struct buf *out)
 {
     if (may_write(out, valid_enroll(e))) {
         pack_head(out, ENROLL_FIELDS, ENTRY_ENROLL);
@@ -161,7 +161,7 @@ int entry_encode_enroll(const struct entry_enroll* e, struct buf* out)
     return out->err;
 }
 
-int entry_encode_holds(const struct entry_holds* e, struct buf* out)
+int entry_encode_holds(const struct entry_holds *e, struct buf *out)
 {
     if (may_write(out, valid_holds(e))) {
         pack_head(out, HOLDS_FIELDS, ENTRY_HOLDS);
@@ -171,7 +171,7 @@ int entry_encode_holds(const struct entry_holds* e, struct buf* out)
     return out->err;
 }
 
-static void pack_token(struct buf* out, const struct token* t)
+static void pack_token(struct buf *out, const struct token *t)
 {
     uint8_t bytes[TOKEN_BYTES];
 
@@ -185,9 +185,9 @@ static void pack_token(struct buf* out, const struct token* t)
 /* Compress into the buffer itself, behind room for a header that is written
  * when the length is known. Returns false when the page does not get smaller
  * or there is no room. */
-static bool pack_compressed(struct buf* out, const uint8_t* image, uint32_t len)
+static bool pack_compressed(struct buf *out, const uint8_t *image, uint32_t len)
 {
-    uint8_t* room = buf_room(out, BIN16_HEADER_BYTES + compress_max(len));
+    uint8_t *room = buf_room(out, BIN16_HEADER_BYTES + compress_max(len));
     size_t n;
 
     if (room == NULL) {
@@ -204,7 +204,7 @@ static bool pack_compressed(struct buf* out, const uint8_t* image, uint32_t len)
     return true;
 }
 
-static void pack_page(struct buf* out, uint32_t number, const uint8_t* image,
+static void pack_page(struct buf *out, uint32_t number, const uint8_t *image,
                       uint32_t page_size)
 {
     size_t encoding_at;
@@ -218,7 +218,7 @@ static void pack_page(struct buf* out, uint32_t number, const uint8_t* image,
     }
 }
 
-static bool numbers_valid(const uint32_t* numbers, uint32_t count)
+static bool numbers_valid(const uint32_t *numbers, uint32_t count)
 {
     struct number_set seen;
 
@@ -231,9 +231,9 @@ static bool numbers_valid(const uint32_t* numbers, uint32_t count)
     return true;
 }
 
-int entry_encode_txn(enum entry_kind kind, const struct entry_txn* e,
-                     const uint32_t* numbers, const uint8_t* images,
-                     struct buf* out)
+int entry_encode_txn(enum entry_kind kind, const struct entry_txn *e,
+                     const uint32_t *numbers, const uint8_t *images,
+                     struct buf *out)
 {
     int valid = valid_txn(kind, e);
 
@@ -263,19 +263,19 @@ int entry_encode_txn(enum entry_kind kind, const struct entry_txn* e,
 
 /* ---- decoding ---------------------------------------------------------- */
 
-static void unpack_uuid(struct unpack* u, struct uuid* out)
+static void unpack_uuid(struct unpack *u, struct uuid *out)
 {
     unpack_bin_exact(u, out->b, sizeof out->b);
 }
 
-static int decode_cluster(struct unpack* u, struct entry_cluster* e)
+static int decode_cluster(struct unpack *u, struct entry_cluster *e)
 {
     unpack_uuid(u, &e->cluster);
     e->shards = (uint32_t)unpack_uint(u, SHARDS_MAX);
     return u->err ? u->err : valid_cluster(e);
 }
 
-static int decode_enroll(struct unpack* u, struct entry_enroll* e)
+static int decode_enroll(struct unpack *u, struct entry_enroll *e)
 {
     unpack_str(u, e->name, sizeof e->name);
     unpack_uuid(u, &e->db);
@@ -286,14 +286,14 @@ static int decode_enroll(struct unpack* u, struct entry_enroll* e)
     return u->err ? u->err : valid_enroll(e);
 }
 
-static int decode_holds(struct unpack* u, struct entry_holds* e)
+static int decode_holds(struct unpack *u, struct entry_holds *e)
 {
     unpack_uuid(u, &e->db);
     e->node = unpack_uint(u, UINT64_MAX);
     return u->err ? u->err : valid_holds(e);
 }
 
-static void unpack_token(struct unpack* u, struct token* t)
+static void unpack_token(struct unpack *u, struct token *t)
 {
     uint8_t bytes[TOKEN_BYTES];
 
@@ -305,11 +305,11 @@ static void unpack_token(struct unpack* u, struct token* t)
 }
 
 /* One page's elements; the blob is borrowed. */
-static const uint8_t* unpack_page(struct unpack* u, uint32_t page_size,
-                                  uint32_t* number, unsigned* encoding,
-                                  size_t* len)
+static const uint8_t *unpack_page(struct unpack *u, uint32_t page_size,
+                                  uint32_t *number, unsigned *encoding,
+                                  size_t *len)
 {
-    const uint8_t* blob;
+    const uint8_t *blob;
 
     *number = (uint32_t)unpack_uint(u, PAGE_NUMBER_MAX);
     *encoding = (unsigned)unpack_uint(u, LZ4);
@@ -321,7 +321,7 @@ static const uint8_t* unpack_page(struct unpack* u, uint32_t page_size,
     return u->err == 0 ? blob : NULL;
 }
 
-static int decode_pages(struct unpack* u, struct entry_pages* p)
+static int decode_pages(struct unpack *u, struct entry_pages *p)
 {
     struct number_set seen;
     uint32_t elements, number;
@@ -354,8 +354,8 @@ static int decode_pages(struct unpack* u, struct entry_pages* p)
     return 0;
 }
 
-static int decode_txn(struct unpack* u, enum entry_kind kind,
-                      struct entry_txn* e)
+static int decode_txn(struct unpack *u, enum entry_kind kind,
+                      struct entry_txn *e)
 {
     int rc;
 
@@ -372,7 +372,7 @@ static int decode_txn(struct unpack* u, enum entry_kind kind,
     return rc ? rc : valid_txn(kind, e);
 }
 
-static int decode_fields(struct unpack* u, uint32_t fields, struct entry* e)
+static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
 {
     static const uint32_t expected[] = {
         [ENTRY_CLUSTER] = CLUSTER_FIELDS, [ENTRY_ENROLL] = ENROLL_FIELDS,
@@ -407,7 +407,7 @@ static int check_kind(uint64_t kind, uint64_t version)
     return kind <= ENTRY_TXN && version == ENTRY_VERSION ? 0 : ERR_VERSION;
 }
 
-int entry_decode(const void* bytes, size_t len, struct entry* e)
+int entry_decode(const void *bytes, size_t len, struct entry *e)
 {
     struct unpack u;
     struct entry read;
@@ -440,8 +440,8 @@ int entry_decode(const void* bytes, size_t len, struct entry* e)
 
 /* ---- pages ------------------------------------------------------------- */
 
-void entry_pages_begin(const struct entry_pages* pages,
-                       struct entry_page_cursor* c)
+void entry_pages_begin(const struct entry_pages *pages,
+                       struct entry_page_cursor *c)
 {
     struct unpack u;
 
@@ -453,10 +453,10 @@ void entry_pages_begin(const struct entry_pages* pages,
     c->page_size = pages->page_size;
 }
 
-int entry_pages_next(struct entry_page_cursor* c, uint32_t* number,
-                     uint8_t* image)
+int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
+                     uint8_t *image)
 {
-    const uint8_t* blob;
+    const uint8_t *blob;
     struct unpack u;
     uint32_t page;
     unsigned encoding;

@@ -46,7 +46,7 @@ struct entry_holds {
 struct entry_pages {
     uint32_t page_size; /* bytes, 512..65536, a power of two */
     uint32_t count;
-    const uint8_t* packed; /* decoder: the msgpack array of pages, borrowed */
+    const uint8_t *packed; /* decoder: the msgpack array of pages, borrowed */
     size_t packed_len;
 };
 
@@ -73,23 +73,23 @@ struct entry {
 
 /* The encoders append to `out`. They return 0, out->err, or what entry_decode
  * would say of such an entry, which then stays in out->err too. */
-int entry_encode_cluster(const struct entry_cluster* e, struct buf* out);
-int entry_encode_enroll(const struct entry_enroll* e, struct buf* out);
-int entry_encode_holds(const struct entry_holds* e, struct buf* out);
+int entry_encode_cluster(const struct entry_cluster *e, struct buf *out);
+int entry_encode_enroll(const struct entry_enroll *e, struct buf *out);
+int entry_encode_holds(const struct entry_holds *e, struct buf *out);
 
 /* `kind` is ENTRY_TXN or ENTRY_PART; pages: `count` numbers (host order) and
  * as many images one after the other. e->pages.packed is not used. A part may
  * have any token, also none (images travel so); a transaction may have no pages
  * and then no page size. */
-int entry_encode_txn(enum entry_kind kind, const struct entry_txn* e,
-                     const uint32_t* numbers, const uint8_t* images,
-                     struct buf* out);
+int entry_encode_txn(enum entry_kind kind, const struct entry_txn *e,
+                     const uint32_t *numbers, const uint8_t *images,
+                     struct buf *out);
 
 /* Everything is checked, also that no page comes twice, each page's number,
  * length and encoding: an entry that decodes can be applied, except that what
  * is inside lz4 blocks shows in entry_pages_next. Borrowed from `bytes`.
  * Returns 0, ERR_CORRUPT, ERR_TOO_BIG or ERR_VERSION. */
-int entry_decode(const void* bytes, size_t len, struct entry* e);
+int entry_decode(const void *bytes, size_t len, struct entry *e);
 
 /* The pages of a decoded entry, one after the other. */
 struct entry_page_cursor {
@@ -97,17 +97,17 @@ struct entry_page_cursor {
     uint32_t left, page_size;
 };
 
-void entry_pages_begin(const struct entry_pages* pages,
-                       struct entry_page_cursor* c);
+void entry_pages_begin(const struct entry_pages *pages,
+                       struct entry_page_cursor *c);
 
 /* Unpack the next page into `image` (page_size bytes). Returns 0, ERR_NOT_FOUND
  * at the end, ERR_CORRUPT when the lz4 block does not give page_size bytes
  * (`image` may then hold part of them). */
-int entry_pages_next(struct entry_page_cursor* c, uint32_t* number,
-                     uint8_t* image);
+int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
+                     uint8_t *image);
 
 /* The checksum rule: XOR over all pages of XXH3_64(image, seed = page number).
  * The lock page (that holds byte 0x40000000) counts as 0. */
-uint64_t page_hash(uint32_t number, const void* image, uint32_t page_size);
+uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size);
 
 #endif

@@ -12,7 +12,7 @@
 #define FIELDS 12
 
 /* Texts end up in log lines. */
-static bool printable(const char* text)
+static bool printable(const char *text)
 {
     for (; *text != '\0'; text++) {
         if (*text < ' ' || *text > '~') {
@@ -22,7 +22,7 @@ static bool printable(const char* text)
     return true;
 }
 
-static int valid(const struct hello* h)
+static int valid(const struct hello *h)
 {
     if (h->version_min == 0 || h->version_max < h->version_min ||
         h->node_id == 0 || h->shards == 0 || !printable(h->advertise) ||
@@ -33,7 +33,7 @@ static int valid(const struct hello* h)
     return h->shards <= SHARDS_MAX ? 0 : ERR_TOO_BIG;
 }
 
-int hello_encode(const struct hello* h, struct buf* out)
+int hello_encode(const struct hello *h, struct buf *out)
 {
     if (out->err == 0) {
         out->err = valid(h);
@@ -58,7 +58,7 @@ int hello_encode(const struct hello* h, struct buf* out)
 }
 
 /* What every version begins with. */
-static int decode_head(struct unpack* u, struct hello* h)
+static int decode_head(struct unpack *u, struct hello *h)
 {
     char magic[sizeof HELLO_MAGIC];
 
@@ -81,7 +81,7 @@ static int decode_head(struct unpack* u, struct hello* h)
     return 0;
 }
 
-static void decode_rest(struct unpack* u, struct hello* h)
+static void decode_rest(struct unpack *u, struct hello *h)
 {
     unpack_bin_exact(u, h->cluster.b, sizeof h->cluster.b);
     unpack_bin_exact(u, h->store.b, sizeof h->store.b);
@@ -94,7 +94,7 @@ static void decode_rest(struct unpack* u, struct hello* h)
     unpack_str(u, h->members, sizeof h->members);
 }
 
-int hello_decode(const void* bytes, size_t len, struct hello* h)
+int hello_decode(const void *bytes, size_t len, struct hello *h)
 {
     struct hello read;
     struct unpack u;

@@ -32,10 +32,10 @@ enum node_role { ROLE_VOTER = 1, ROLE_REPLICA = 2 };
 /* Append it. Texts must be printable ASCII, node_id and shards set, the role
  * one of the above: otherwise ERR_CORRUPT or ERR_TOO_BIG, which stays in
  * out->err. Whether the ids are the right ones is for the reader to judge. */
-int hello_encode(const struct hello* h, struct buf* out);
+int hello_encode(const struct hello *h, struct buf *out);
 
 /* Returns 0; ERR_VERSION when no version is known to both sides; ERR_CORRUPT or
  * ERR_TOO_BIG. *h is untouched on failure. */
-int hello_decode(const void* bytes, size_t len, struct hello* h);
+int hello_decode(const void *bytes, size_t len, struct hello *h);
 
 #endif

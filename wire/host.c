@@ -6,9 +6,9 @@
 #define LEASE_BYTES 32
 #define IMAGE_BYTES 64
 
-int host_lease_encode(const struct host_lease* l, struct buf* out)
+int host_lease_encode(const struct host_lease *l, struct buf *out)
 {
-    uint8_t* p = buf_room(out, LEASE_BYTES);
+    uint8_t *p = buf_room(out, LEASE_BYTES);
 
     if (p == NULL) {
         return out->err;
@@ -20,9 +20,9 @@ int host_lease_encode(const struct host_lease* l, struct buf* out)
     return 0;
 }
 
-int host_lease_decode(const void* bytes, size_t len, struct host_lease* l)
+int host_lease_decode(const void *bytes, size_t len, struct host_lease *l)
 {
-    const uint8_t* p = bytes;
+    const uint8_t *p = bytes;
 
     if (len != LEASE_BYTES) {
         return ERR_CORRUPT;
@@ -33,9 +33,9 @@ int host_lease_decode(const void* bytes, size_t len, struct host_lease* l)
     return 0;
 }
 
-int host_image_encode(const struct host_image* m, struct buf* out)
+int host_image_encode(const struct host_image *m, struct buf *out)
 {
-    uint8_t* p = buf_room(out, IMAGE_BYTES);
+    uint8_t *p = buf_room(out, IMAGE_BYTES);
 
     if (p == NULL) {
         return out->err;
@@ -53,9 +53,9 @@ int host_image_encode(const struct host_image* m, struct buf* out)
     return buf_append(out, m->part, m->part_len);
 }
 
-int host_image_decode(const void* bytes, size_t len, struct host_image* m)
+int host_image_decode(const void *bytes, size_t len, struct host_image *m)
 {
-    const uint8_t* p = bytes;
+    const uint8_t *p = bytes;
 
     if (len < IMAGE_BYTES) {
         return ERR_CORRUPT;

@@ -6,10 +6,10 @@
 
 #include "base/bytes.h"
 
-void uuid_text(const struct uuid* u, char out[UUID_TEXT_BYTES])
+void uuid_text(const struct uuid *u, char out[UUID_TEXT_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
-    char* at = out;
+    char *at = out;
 
     for (unsigned i = 0; i < sizeof u->b; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10) {
@@ -21,7 +21,7 @@ void uuid_text(const struct uuid* u, char out[UUID_TEXT_BYTES])
     *at = '\0';
 }
 
-int uuid_random(struct uuid* u)
+int uuid_random(struct uuid *u)
 {
     struct uuid fresh;
     ssize_t n;
@@ -38,8 +38,8 @@ int uuid_random(struct uuid* u)
 
 /* Every input that tells two transactions apart is hashed, so that equal
  * positions mean equal histories (docs/FORMATS.md, "Position"). */
-struct position position_next(const struct position* base,
-                              const struct token* token, uint32_t db_pages,
+struct position position_next(const struct position *base,
+                              const struct token *token, uint32_t db_pages,
                               uint64_t checksum)
 {
     uint8_t bytes[60];

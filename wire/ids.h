@@ -32,39 +32,39 @@ struct position {
 #define TOKEN_BYTES 32
 #define POSITION_BYTES 16
 
-static inline bool uuid_equal(const struct uuid* a, const struct uuid* b)
+static inline bool uuid_equal(const struct uuid *a, const struct uuid *b)
 {
     return memcmp(a->b, b->b, sizeof a->b) == 0;
 }
 
-static inline bool uuid_is_none(const struct uuid* a)
+static inline bool uuid_is_none(const struct uuid *a)
 {
     static const struct uuid none;
     return uuid_equal(a, &none);
 }
 
-static inline bool token_equal(const struct token* a, const struct token* b)
+static inline bool token_equal(const struct token *a, const struct token *b)
 {
     return a->node == b->node && a->start == b->start &&
            a->session == b->session && a->sequence == b->sequence;
 }
 
-static inline bool position_equal(const struct position* a,
-                                  const struct position* b)
+static inline bool position_equal(const struct position *a,
+                                  const struct position *b)
 {
     return a->txid == b->txid && a->hash == b->hash;
 }
 
 /* "01234567-89ab-..." ; `out` holds UUID_TEXT_BYTES. */
 #define UUID_TEXT_BYTES 37
-void uuid_text(const struct uuid* u, char out[UUID_TEXT_BYTES]);
+void uuid_text(const struct uuid *u, char out[UUID_TEXT_BYTES]);
 
 /* From the kernel's random source. Returns 0 or -errno. */
-int uuid_random(struct uuid* u);
+int uuid_random(struct uuid *u);
 
 /* The position after a transaction: deterministic, the same on every node. */
-struct position position_next(const struct position* base,
-                              const struct token* token, uint32_t db_pages,
+struct position position_next(const struct position *base,
+                              const struct token *token, uint32_t db_pages,
                               uint64_t checksum);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "wire/page.h"
 
-void number_set_init(struct number_set* set, uint32_t count)
+void number_set_init(struct number_set *set, uint32_t count)
 {
     uint32_t size = 2;
 
@@ -17,7 +17,7 @@ void number_set_init(struct number_set* set, uint32_t count)
     set->mask = size - 1;
 }
 
-bool number_set_add(struct number_set* set, uint32_t number)
+bool number_set_add(struct number_set *set, uint32_t number)
 {
     uint32_t at = (number * 2654435761u >> 16) & set->mask;
 

@@ -16,9 +16,9 @@ struct number_set {
 
 /* Empty, with room for `count` <= NUMBER_SET_MAX numbers; no more may be
  * added. */
-void number_set_init(struct number_set* set, uint32_t count);
+void number_set_init(struct number_set *set, uint32_t count);
 
 /* Returns false when the number is no page number, or in the set already. */
-bool number_set_add(struct number_set* set, uint32_t number);
+bool number_set_add(struct number_set *set, uint32_t number);
 
 #endif

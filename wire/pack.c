@@ -6,12 +6,12 @@
 #include "base/err.h"
 
 /* msgpack-c only asks whether to go on; the buffer remembers the failure. */
-static int write_to(void* data, const char* bytes, size_t len)
+static int write_to(void *data, const char *bytes, size_t len)
 {
     return buf_append(data, bytes, len) == 0 ? 0 : -1;
 }
 
-static msgpack_packer packer(struct buf* out)
+static msgpack_packer packer(struct buf *out)
 {
     msgpack_packer p;
 
@@ -19,21 +19,21 @@ static msgpack_packer packer(struct buf* out)
     return p;
 }
 
-void pack_array(struct buf* out, uint32_t count)
+void pack_array(struct buf *out, uint32_t count)
 {
     msgpack_packer p = packer(out);
 
     msgpack_pack_array(&p, count);
 }
 
-void pack_uint(struct buf* out, uint64_t v)
+void pack_uint(struct buf *out, uint64_t v)
 {
     msgpack_packer p = packer(out);
 
     msgpack_pack_uint64(&p, v);
 }
 
-void pack_bool(struct buf* out, bool v)
+void pack_bool(struct buf *out, bool v)
 {
     msgpack_packer p = packer(out);
 
@@ -45,7 +45,7 @@ void pack_bool(struct buf* out, bool v)
 }
 
 /* Lengths have 32 bits in msgpack. */
-static bool too_long(struct buf* out, size_t len)
+static bool too_long(struct buf *out, size_t len)
 {
     if (out->err == 0 && len > UINT32_MAX) {
         out->err = ERR_TOO_BIG;
@@ -53,7 +53,7 @@ static bool too_long(struct buf* out, size_t len)
     return out->err != 0;
 }
 
-void pack_bin(struct buf* out, const void* data, size_t len)
+void pack_bin(struct buf *out, const void *data, size_t len)
 {
     msgpack_packer p = packer(out);
 
@@ -63,7 +63,7 @@ void pack_bin(struct buf* out, const void* data, size_t len)
     }
 }
 
-void pack_str(struct buf* out, const char* text)
+void pack_str(struct buf *out, const char *text)
 {
     msgpack_packer p = packer(out);
     size_t len = strlen(text);

@@ -8,7 +8,7 @@
 
 #define CHECKSUM_OFFSET 12
 
-static uint32_t checksum(const uint8_t* header, const void* payload, size_t len)
+static uint32_t checksum(const uint8_t *header, const void *payload, size_t len)
 {
     XXH3_state_t state;
 
@@ -20,7 +20,7 @@ static uint32_t checksum(const uint8_t* header, const void* payload, size_t len)
     return (uint32_t)XXH3_64bits_digest(&state);
 }
 
-static void put_header(uint8_t* header, uint8_t kind, uint32_t group)
+static void put_header(uint8_t *header, uint8_t kind, uint32_t group)
 {
     put_le32(header, 0);
     header[4] = PACKET_VERSION;
@@ -30,7 +30,7 @@ static void put_header(uint8_t* header, uint8_t kind, uint32_t group)
     put_le32(header + CHECKSUM_OFFSET, 0);
 }
 
-size_t packet_begin(struct buf* out, uint8_t kind, uint32_t group)
+size_t packet_begin(struct buf *out, uint8_t kind, uint32_t group)
 {
     uint8_t header[PACKET_HEADER_BYTES];
     size_t begin = out->len;
@@ -40,9 +40,9 @@ size_t packet_begin(struct buf* out, uint8_t kind, uint32_t group)
     return begin;
 }
 
-int packet_end(struct buf* out, size_t begin)
+int packet_end(struct buf *out, size_t begin)
 {
-    uint8_t* header;
+    uint8_t *header;
     size_t len;
 
     if (out->err != 0) {
@@ -59,8 +59,8 @@ int packet_end(struct buf* out, size_t begin)
     return 0;
 }
 
-int packet_write(struct buf* out, uint8_t kind, uint32_t group,
-                 const void* payload, size_t len)
+int packet_write(struct buf *out, uint8_t kind, uint32_t group,
+                 const void *payload, size_t len)
 {
     size_t begin;
 
@@ -74,7 +74,7 @@ int packet_write(struct buf* out, uint8_t kind, uint32_t group,
 
 /* What the header alone tells, so that nobody waits for the rest of a packet
  * that would be refused. */
-static int check_header(const uint8_t* header)
+static int check_header(const uint8_t *header)
 {
     if (header[4] != PACKET_VERSION) {
         return ERR_VERSION;
@@ -86,10 +86,10 @@ static int check_header(const uint8_t* header)
     return get_le32(header) <= PACKET_BYTES_MAX ? 0 : ERR_TOO_BIG;
 }
 
-int packet_read(const uint8_t* bytes, size_t len, struct packet* packet,
-                size_t* used)
+int packet_read(const uint8_t *bytes, size_t len, struct packet *packet,
+                size_t *used)
 {
-    const uint8_t* payload;
+    const uint8_t *payload;
     size_t payload_len;
     int rc;
 

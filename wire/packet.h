@@ -33,25 +33,25 @@ enum packet_kind {
 struct packet {
     uint8_t kind;
     uint32_t group;
-    const uint8_t* payload; /* borrowed from the reader */
+    const uint8_t *payload; /* borrowed from the reader */
     size_t len;
 };
 
 /* Append a whole packet to `out`. Returns 0 or out->err. */
-int packet_write(struct buf* out, uint8_t kind, uint32_t group,
-                 const void* payload, size_t len);
+int packet_write(struct buf *out, uint8_t kind, uint32_t group,
+                 const void *payload, size_t len);
 
 /* Begin a packet in place, append the payload to `out` yourself, then end it.
  * `begin` returns the offset that `end` needs. Errors stay in out->err. */
-size_t packet_begin(struct buf* out, uint8_t kind, uint32_t group);
-int packet_end(struct buf* out, size_t begin);
+size_t packet_begin(struct buf *out, uint8_t kind, uint32_t group);
+int packet_end(struct buf *out, size_t begin);
 
 /* Read the packet at the start of `bytes`.
  *
  * Returns 0, fills *packet and sets *used to the bytes it takes; ERR_SHORT if
  * more bytes are needed; ERR_VERSION, ERR_TOO_BIG or ERR_CORRUPT when the
  * connection must be dropped. Outputs are untouched on failure. */
-int packet_read(const uint8_t* bytes, size_t len, struct packet* packet,
-                size_t* used);
+int packet_read(const uint8_t *bytes, size_t len, struct packet *packet,
+                size_t *used);
 
 #endif

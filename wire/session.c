@@ -53,7 +53,7 @@ static const struct shape {
 };
 
 /* NULL when there is no such message. */
-static const struct shape* shape_of(uint8_t kind)
+static const struct shape *shape_of(uint8_t kind)
 {
     if (kind >= sizeof shapes / sizeof shapes[0] || !shapes[kind].known) {
         return NULL;
@@ -69,13 +69,13 @@ static bool is_text(uint8_t kind)
 
 /* ---- encoding ---------------------------------------------------------- */
 
-static void put_position(uint8_t* p, const struct position* position)
+static void put_position(uint8_t *p, const struct position *position)
 {
     put_le64(p, position->txid);
     put_le64(p + 8, position->hash);
 }
 
-static void put_hello(uint8_t* p, const struct session_hello* h)
+static void put_hello(uint8_t *p, const struct session_hello *h)
 {
     put_le64(p, h->dev);
     put_le64(p + 8, h->inode);
@@ -83,7 +83,7 @@ static void put_hello(uint8_t* p, const struct session_hello* h)
     put_le32(p + 20, h->empty);
 }
 
-static void put_welcome(uint8_t* p, const struct session_welcome* w)
+static void put_welcome(uint8_t *p, const struct session_welcome *w)
 {
     put_le64(p, w->node);
     put_le32(p + 8, w->page_size);
@@ -92,7 +92,7 @@ static void put_welcome(uint8_t* p, const struct session_welcome* w)
     put_le32(p + 20, 0);
 }
 
-static void put_propose(uint8_t* p, const struct session_propose* r)
+static void put_propose(uint8_t *p, const struct session_propose *r)
 {
     put_le32(p, r->page_size);
     put_le32(p + 4, r->db_pages);
@@ -101,7 +101,7 @@ static void put_propose(uint8_t* p, const struct session_propose* r)
     put_le32(p + 16, r->last);
 }
 
-static void put_unlock(uint8_t* p, const struct session_unlock* u)
+static void put_unlock(uint8_t *p, const struct session_unlock *u)
 {
     put_le32(p, u->kind);
     memcpy(p + 4, u->state.salt, sizeof u->state.salt);
@@ -110,7 +110,7 @@ static void put_unlock(uint8_t* p, const struct session_unlock* u)
     put_le32(p + 20, u->state.cksum[1]);
 }
 
-static void put_fixed(uint8_t* p, const struct session_message* m)
+static void put_fixed(uint8_t *p, const struct session_message *m)
 {
     switch (m->kind) {
     case SESSION_HELLO:
@@ -147,7 +147,7 @@ static void put_fixed(uint8_t* p, const struct session_message* m)
 }
 
 /* Bytes behind the fixed part; *tail is NULL when the caller sends them. */
-static size_t tail_of(const struct session_message* m, const char** tail)
+static size_t tail_of(const struct session_message *m, const char **tail)
 {
     size_t len;
 
@@ -163,11 +163,11 @@ static size_t tail_of(const struct session_message* m, const char** tail)
     return len < TEXT_MAX ? len : TEXT_MAX;
 }
 
-int session_encode(const struct session_message* m, struct buf* out)
+int session_encode(const struct session_message *m, struct buf *out)
 {
-    const struct shape* shape = shape_of(m->kind);
+    const struct shape *shape = shape_of(m->kind);
     uint8_t head[SESSION_HEADER_BYTES + FIXED_MAX];
-    const char* text;
+    const char *text;
     size_t tail;
 
     if (out->err != 0) {
@@ -195,7 +195,7 @@ int session_encode(const struct session_message* m, struct buf* out)
 /* ---- decoding ---------------------------------------------------------- */
 
 /* A u32 that stands for a bool. */
-static int get_flag(const uint8_t* p, bool* out)
+static int get_flag(const uint8_t *p, bool *out)
 {
     uint32_t v = get_le32(p);
 
@@ -206,7 +206,7 @@ static int get_flag(const uint8_t* p, bool* out)
     return 0;
 }
 
-static int get_hello(const uint8_t* p, struct session_hello* h)
+static int get_hello(const uint8_t *p, struct session_hello *h)
 {
     h->dev = get_le64(p);
     h->inode = get_le64(p + 8);
@@ -214,7 +214,7 @@ static int get_hello(const uint8_t* p, struct session_hello* h)
     return get_flag(p + 20, &h->empty);
 }
 
-static int get_welcome(const uint8_t* p, struct session_welcome* w)
+static int get_welcome(const uint8_t *p, struct session_welcome *w)
 {
     w->node = get_le64(p);
     w->page_size = get_le32(p + 8);
@@ -229,7 +229,7 @@ static int get_welcome(const uint8_t* p, struct session_welcome* w)
 }
 
 /* The counts of a PROPOSE against each other and against its length. */
-static int check_propose(const struct session_propose* r, size_t tail)
+static int check_propose(const struct session_propose *r, size_t tail)
 {
     uint64_t images = (uint64_t)r->count * r->page_size;
 
@@ -248,7 +248,7 @@ static int check_propose(const struct session_propose* r, size_t tail)
     return r->count > 0 && r->db_pages == 0 ? 0 : ERR_CORRUPT;
 }
 
-static int get_propose(const uint8_t* p, size_t tail, struct session_propose* r)
+static int get_propose(const uint8_t *p, size_t tail, struct session_propose *r)
 {
     int rc = get_flag(p + 16, &r->last);
 
@@ -272,7 +272,7 @@ static int get_propose(const uint8_t* p, size_t tail, struct session_propose* r)
     return 0;
 }
 
-static int get_unlock(const uint8_t* p, struct session_unlock* u)
+static int get_unlock(const uint8_t *p, struct session_unlock *u)
 {
     uint32_t kind = get_le32(p);
 
@@ -287,14 +287,14 @@ static int get_unlock(const uint8_t* p, struct session_unlock* u)
     return 0;
 }
 
-static int get_wait(const uint8_t* p, struct session_wait* w)
+static int get_wait(const uint8_t *p, struct session_wait *w)
 {
     w->txid = get_le64(p);
     w->timeout_ms = get_le32(p + 8);
     return get_le32(p + 12) == 0 ? 0 : ERR_CORRUPT;
 }
 
-static int get_refused(const uint8_t* p, size_t tail, struct session_refused* r)
+static int get_refused(const uint8_t *p, size_t tail, struct session_refused *r)
 {
     uint32_t reason = get_le32(p);
 
@@ -302,19 +302,19 @@ static int get_refused(const uint8_t* p, size_t tail, struct session_refused* r)
         return ERR_CORRUPT;
     }
     r->reason = (uint8_t)reason;
-    r->text = (const char*)p + TEXT_HEAD_BYTES;
+    r->text = (const char *)p + TEXT_HEAD_BYTES;
     r->len = tail;
     return 0;
 }
 
-static int get_text(const uint8_t* p, size_t tail, struct session_text* t)
+static int get_text(const uint8_t *p, size_t tail, struct session_text *t)
 {
-    t->text = (const char*)p + TEXT_HEAD_BYTES;
+    t->text = (const char *)p + TEXT_HEAD_BYTES;
     t->len = tail;
     return get_flag(p, &t->ok);
 }
 
-static int get_position(const uint8_t* p, struct position* position)
+static int get_position(const uint8_t *p, struct position *position)
 {
     position->txid = get_le64(p);
     position->hash = get_le64(p + 8);
@@ -322,7 +322,7 @@ static int get_position(const uint8_t* p, struct position* position)
 }
 
 /* `tail`: bytes behind the fixed part; m->kind is set. */
-static int get_payload(const uint8_t* p, size_t tail, struct session_message* m)
+static int get_payload(const uint8_t *p, size_t tail, struct session_message *m)
 {
     switch (m->kind) {
     case SESSION_HELLO:
@@ -348,10 +348,10 @@ static int get_payload(const uint8_t* p, size_t tail, struct session_message* m)
     }
 }
 
-static int check_header(const uint8_t* header)
+static int check_header(const uint8_t *header)
 {
     uint32_t len = get_le32(header);
-    const struct shape* shape;
+    const struct shape *shape;
 
     if (header[4] != SESSION_VERSION) {
         return ERR_VERSION;
@@ -374,8 +374,8 @@ size_t session_length(const uint8_t header[SESSION_HEADER_BYTES])
     return SESSION_HEADER_BYTES + (size_t)get_le32(header);
 }
 
-int session_decode(const uint8_t* bytes, size_t len, struct session_message* m,
-                   size_t* used)
+int session_decode(const uint8_t *bytes, size_t len, struct session_message *m,
+                   size_t *used)
 {
     struct session_message read;
     size_t total;

@@ -83,7 +83,7 @@ struct session_welcome {
 
 struct session_refused {
     uint8_t reason;   /* enum session_reason */
-    const char* text; /* borrowed, `len` bytes, not NUL-terminated */
+    const char *text; /* borrowed, `len` bytes, not NUL-terminated */
     size_t len;
 };
 
@@ -96,8 +96,8 @@ struct session_propose {
     uint32_t count;    /* pages in this message */
     uint32_t number;   /* 0, 1, ... of this message within the transaction */
     bool last;
-    const uint8_t* numbers; /* count little-endian u32 */
-    const uint8_t* images;  /* count * page_size bytes */
+    const uint8_t *numbers; /* count little-endian u32 */
+    const uint8_t *images;  /* count * page_size bytes */
 };
 
 /* A state of a local WAL: names one committed state uniquely. */
@@ -126,7 +126,7 @@ struct session_wait {
 
 struct session_text {
     bool ok; /* WAIT: reached before the timeout */
-    const char* text;
+    const char *text;
     size_t len;
 };
 
@@ -147,12 +147,12 @@ struct session_message {
 /* Append a message. For PROPOSE only the fixed part and the length are
  * appended: the caller sends numbers and images right behind it, so that
  * images are not copied. Texts are cut at TEXT_MAX. Returns 0 or out->err. */
-int session_encode(const struct session_message* m, struct buf* out);
+int session_encode(const struct session_message *m, struct buf *out);
 
 /* Read the message at the start of `bytes`; borrowed from it. Returns as
  * packet_read does. */
-int session_decode(const uint8_t* bytes, size_t len, struct session_message* m,
-                   size_t* used);
+int session_decode(const uint8_t *bytes, size_t len, struct session_message *m,
+                   size_t *used);
 
 /* Total bytes (header included) of the message whose first
  * SESSION_HEADER_BYTES are at `header`; 0 when they are not acceptable. */

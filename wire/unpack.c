@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-void unpack_init(struct unpack* u, const void* bytes, size_t len)
+void unpack_init(struct unpack *u, const void *bytes, size_t len)
 {
     u->at = bytes;
     u->end = u->at + len;
@@ -17,22 +17,22 @@ void unpack_init(struct unpack* u, const void* bytes, size_t len)
     u->err = 0;
 }
 
-static void fail(struct unpack* u, int err)
+static void fail(struct unpack *u, int err)
 {
     if (u->err == 0) {
         u->err = err;
     }
 }
 
-static size_t left(const struct unpack* u)
+static size_t left(const struct unpack *u)
 {
     return (size_t)(u->end - u->at);
 }
 
 /* The next `len` bytes; NULL when they are not there. */
-static const uint8_t* take(struct unpack* u, size_t len)
+static const uint8_t *take(struct unpack *u, size_t len)
 {
-    const uint8_t* at = u->at;
+    const uint8_t *at = u->at;
 
     if (u->err != 0) {
         return NULL;
@@ -45,9 +45,9 @@ static const uint8_t* take(struct unpack* u, size_t len)
     return at;
 }
 
-static uint64_t take_be(struct unpack* u, unsigned bytes)
+static uint64_t take_be(struct unpack *u, unsigned bytes)
 {
-    const uint8_t* at = take(u, bytes);
+    const uint8_t *at = take(u, bytes);
     uint64_t v = 0;
 
     for (unsigned i = 0; at != NULL && i < bytes; i++) {
@@ -57,14 +57,14 @@ static uint64_t take_be(struct unpack* u, unsigned bytes)
 }
 
 /* 0xc1, which msgpack never uses, at the end. */
-static uint8_t take_tag(struct unpack* u)
+static uint8_t take_tag(struct unpack *u)
 {
-    const uint8_t* at = take(u, 1);
+    const uint8_t *at = take(u, 1);
 
     return at != NULL ? *at : 0xc1;
 }
 
-uint32_t unpack_array(struct unpack* u)
+uint32_t unpack_array(struct unpack *u)
 {
     uint8_t tag = take_tag(u);
     uint64_t count = 0;
@@ -91,14 +91,14 @@ uint32_t unpack_array(struct unpack* u)
     return (uint32_t)count;
 }
 
-void unpack_array_of(struct unpack* u, uint32_t count)
+void unpack_array_of(struct unpack *u, uint32_t count)
 {
     if (unpack_array(u) != count) {
         fail(u, ERR_CORRUPT);
     }
 }
 
-void unpack_leave(struct unpack* u)
+void unpack_leave(struct unpack *u)
 {
     if (u->err == 0) {
         assert(u->depth > 0);
@@ -106,7 +106,7 @@ void unpack_leave(struct unpack* u)
     }
 }
 
-uint64_t unpack_uint(struct unpack* u, uint64_t max)
+uint64_t unpack_uint(struct unpack *u, uint64_t max)
 {
     uint8_t tag = take_tag(u);
     uint64_t v = 0;
@@ -124,7 +124,7 @@ uint64_t unpack_uint(struct unpack* u, uint64_t max)
     return u->err == 0 ? v : 0;
 }
 
-bool unpack_bool(struct unpack* u)
+bool unpack_bool(struct unpack *u)
 {
     uint8_t tag = take_tag(u);
 
@@ -136,10 +136,10 @@ bool unpack_bool(struct unpack* u)
 }
 
 /* The body of a string or binary whose length was read. */
-static const uint8_t* take_body(struct unpack* u, uint64_t n, size_t max,
-                                size_t* len)
+static const uint8_t *take_body(struct unpack *u, uint64_t n, size_t max,
+                                size_t *len)
 {
-    const uint8_t* body;
+    const uint8_t *body;
 
     if (u->err == 0 && n > max) {
         fail(u, ERR_TOO_BIG);
@@ -149,7 +149,7 @@ static const uint8_t* take_body(struct unpack* u, uint64_t n, size_t max,
     return body;
 }
 
-const uint8_t* unpack_bin(struct unpack* u, size_t max, size_t* len)
+const uint8_t *unpack_bin(struct unpack *u, size_t max, size_t *len)
 {
     uint8_t tag = take_tag(u);
     uint64_t n = 0;
@@ -162,10 +162,10 @@ const uint8_t* unpack_bin(struct unpack* u, size_t max, size_t* len)
     return take_body(u, n, max, len);
 }
 
-void unpack_bin_exact(struct unpack* u, void* out, size_t len)
+void unpack_bin_exact(struct unpack *u, void *out, size_t len)
 {
     size_t n;
-    const uint8_t* body = unpack_bin(u, len, &n);
+    const uint8_t *body = unpack_bin(u, len, &n);
 
     if (body != NULL && n == len) {
         memcpy(out, body, len);
@@ -175,10 +175,10 @@ void unpack_bin_exact(struct unpack* u, void* out, size_t len)
     memset(out, 0, len);
 }
 
-void unpack_str(struct unpack* u, char* out, size_t size)
+void unpack_str(struct unpack *u, char *out, size_t size)
 {
     uint8_t tag = take_tag(u);
-    const uint8_t* body;
+    const uint8_t *body;
     uint64_t n = 0;
     size_t len;
 
@@ -200,7 +200,7 @@ void unpack_str(struct unpack* u, char* out, size_t size)
     out[len] = '\0';
 }
 
-int unpack_end(const struct unpack* u)
+int unpack_end(const struct unpack *u)
 {
     if (u->err != 0) {
         return u->err;

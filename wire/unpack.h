@@ -17,25 +17,25 @@ struct unpack {
     int err; /* 0, ERR_CORRUPT or ERR_TOO_BIG */
 };
 
-void unpack_init(struct unpack* u, const void* bytes, size_t len);
+void unpack_init(struct unpack *u, const void *bytes, size_t len);
 
 /* Enter an array; returns its count. */
-uint32_t unpack_array(struct unpack* u);
+uint32_t unpack_array(struct unpack *u);
 /* Enter an array that must have exactly `count` elements. */
-void unpack_array_of(struct unpack* u, uint32_t count);
+void unpack_array_of(struct unpack *u, uint32_t count);
 /* Leave the innermost array. */
-void unpack_leave(struct unpack* u);
+void unpack_leave(struct unpack *u);
 
-uint64_t unpack_uint(struct unpack* u, uint64_t max);
-bool unpack_bool(struct unpack* u);
+uint64_t unpack_uint(struct unpack *u, uint64_t max);
+bool unpack_bool(struct unpack *u);
 /* Borrowed; *len <= max. NULL on failure. */
-const uint8_t* unpack_bin(struct unpack* u, size_t max, size_t* len);
+const uint8_t *unpack_bin(struct unpack *u, size_t max, size_t *len);
 /* Exactly `len` bytes copied to `out`. */
-void unpack_bin_exact(struct unpack* u, void* out, size_t len);
+void unpack_bin_exact(struct unpack *u, void *out, size_t len);
 /* Copied with a terminating NUL; at most size-1 bytes, none of them NUL. */
-void unpack_str(struct unpack* u, char* out, size_t size);
+void unpack_str(struct unpack *u, char *out, size_t size);
 
 /* Returns u->err, or ERR_CORRUPT when bytes are left over. */
-int unpack_end(const struct unpack* u);
+int unpack_end(const struct unpack *u);
 
 #endif

@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "wire/host.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct host_lease lease;
     struct host_image image;

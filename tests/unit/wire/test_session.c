@@ -360,6 +360,10 @@ static void reserved_values_are_refused(void **state)
     buf_reset(out);
     session_encode(&refused, out); /* without a reason */
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
+    buf_reset(out);
+    refused.refused.reason = REASON_IO + 1;
+    session_encode(&refused, out);
+    assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
 }
 
 static void damaged_messages_are_survived(void **state)
