@@ -76,6 +76,9 @@ int buf_append(struct buf* b, const void* data, size_t len)
 
 void buf_consume(struct buf* b, size_t len)
 {
+    if (len == 0) {
+        return; /* also when there never was any data */
+    }
     memmove(b->data, b->data + len, b->len - len);
     b->len -= len;
 }
