@@ -72,6 +72,7 @@ struct group {
     uint64_t retry_ms;   /* no transfer before */
     unsigned backoff_ms; /* after the last one failed; 0: it did not */
     uint64_t invited_ms; /* when somebody handed leadership to us */
+    bool drained;        /* handed over once in this node's stop */
     bool stay;           /* it was handed over on purpose: keep it */
 };
 

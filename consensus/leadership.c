@@ -181,10 +181,17 @@ bool leadership_drain(struct groups *g)
                 all_gone && (group->transfer_to == 0 || group->leader != 0);
             continue;
         }
+        /* Handed over once and given back: the others stop as well. */
+        if (group->drained && group->transfer_to == 0) {
+            continue;
+        }
         all_gone = false;
         to = heir(group);
-        if (to != 0 && transfers(g) < DRAIN_TRANSFERS_MAX) {
-            (void)transfer(group, to);
+        if (to == 0 || group->drained) {
+            continue;
+        }
+        if (transfers(g) < DRAIN_TRANSFERS_MAX) {
+            group->drained = transfer(group, to) == 0;
         }
     }
     return all_gone;

@@ -292,15 +292,22 @@ static void checkpoint_done(struct job *job)
     free(job);
 }
 
-static bool checkpoint_is_due(const struct database *db)
+static bool checkpoint_is_due(struct database *db)
 {
     uint32_t frames, backfilled;
 
-    if (db->apply == NULL || now(db) < db->checkpoint_not_before_us) {
+    if (db->apply == NULL) {
         return false;
     }
     apply_frames(db->apply, &frames, &backfilled);
-    return frames >= CHECKPOINT_FRAMES;
+    if (frames < CHECKPOINT_FRAMES) {
+        return false;
+    }
+    if (now(db) < db->checkpoint_not_before_us) {
+        db->env->wake_after(db->env->data, db, CHECKPOINT_RETRY_US);
+        return false;
+    }
+    return true;
 }
 
 static void start_checkpoint(struct node *n, struct database *db)
@@ -314,8 +321,12 @@ static void start_checkpoint(struct node *n, struct database *db)
 
 void applier_step(struct node *n, struct database *db)
 {
-    if (db->job != NULL || db->owner != NULL ||
-        now(db) < db->job_not_before_us) {
+    if (db->job != NULL || db->owner != NULL) {
+        return;
+    }
+    if (now(db) < db->job_not_before_us) {
+        db->env->wake_after(db->env->data, db,
+                            db->job_not_before_us - now(db));
         return;
     }
     if (db->look_again) {

@@ -82,6 +82,8 @@ static bool due(struct database *db)
     uint64_t t = db->env->now_us(db->env->data);
 
     if (db->entry_sent_us != 0 && t - db->entry_sent_us < AGAIN_US) {
+        db->env->wake_after(db->env->data, db,
+                            AGAIN_US - (t - db->entry_sent_us));
         return false;
     }
     db->entry_sent_us = t;

@@ -76,7 +76,8 @@ struct db_env {
                          const struct session_message *m);
     /* Look at `db` again, soon and not from inside this call. */
     void (*wake)(void *data, struct database *db);
-    /* The same, after so many microseconds at the latest. */
+    /* The same, after so many microseconds at the latest. One time is kept per
+     * database, the earliest: whoever still waits asks again at each step. */
     void (*wake_after)(void *data, struct database *db, uint64_t us);
 };
 

@@ -217,7 +217,7 @@ static void run_install(struct job *job)
 static void refuse(struct node *n, struct database *db, const char *difference)
 {
     snprintf(db->why, sizeof db->why,
-             "%s holds another database than the cluster's `%s` (%s; the "
+             "%s holds another database than the cluster's `%s` (%.300s; the "
              "cluster has %u pages at txid %" PRIu64
              "): nothing was touched. "
              "Move the file away, or start with -accept-cluster-copy to "

@@ -255,7 +255,8 @@ static int resolve(const char *path, char *out)
     if (strlen(real) + strlen(name) + 2 > PATH_MAX) {
         return -ENAMETOOLONG;
     }
-    sprintf(out, "%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
+    snprintf(out, PATH_MAX, "%.*s/%s",
+             strcmp(real, "/") == 0 ? 0 : (int)strlen(real), real, name);
     return 0;
 }
 

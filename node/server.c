@@ -206,6 +206,8 @@ void server_step(struct database *db)
         if (s->wait_until_us != 0 && (reached || t >= s->wait_until_us)) {
             s->wait_until_us = 0;
             send_text(s, reached, reached ? "ok" : "timeout");
+        } else if (s->wait_until_us != 0) {
+            db->env->wake_after(db->env->data, db, s->wait_until_us - t);
         }
     }
 }

@@ -140,6 +140,7 @@ static void maybe_ask(struct database *db)
         return;
     }
     if (db->lease.asked && now(db) - db->lease.since_us < again) {
+        db->env->wake_after(db->env->data, db, again);
         return;
     }
     db->lease.asked = true;
@@ -170,8 +171,11 @@ static bool may_grant(struct database *db)
 {
     const struct db_env *env = db->env;
 
-    if (!file_is_current(db) || !db->lease.held ||
-        !env->quorum_fresh(env->data, db->group)) {
+    if (!file_is_current(db) || !db->lease.held) {
+        return false;
+    }
+    if (!env->quorum_fresh(env->data, db->group)) {
+        env->wake_after(env->data, db, 50000);
         return false;
     }
     if (env->applied(env->data, db->group) < db->lease.index) {

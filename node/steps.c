@@ -10,9 +10,13 @@ void database_step(struct node *n, struct database *db)
         applier_step(n, db);
         image_send_step(n, db);
     }
-    if (db->state == DB_OPENING && db->job == NULL &&
-        db->env->now_us(db->env->data) >= db->job_not_before_us) {
-        applier_open(n, db, false);
+    if (db->state == DB_OPENING && db->job == NULL) {
+        uint64_t now = db->env->now_us(db->env->data);
+        if (now >= db->job_not_before_us) {
+            applier_open(n, db, false);
+        } else {
+            db->env->wake_after(db->env->data, db, db->job_not_before_us - now);
+        }
     }
     slot_step(db);
     server_step(db);

@@ -68,7 +68,9 @@ class Case(unittest.TestCase):
             [("ok",)], f"node {node.id}")
 
     def assertSameFiles(self, cluster, name="main"):
-        """After the orderly stop: byte-identical files and nothing in a WAL."""
+        """After the orderly stop, with no program left: byte-identical files
+        and nothing in a WAL."""
+        cluster.close_sessions()
         self.assertEqual(cluster.stop(), [0] * len(cluster.nodes))
         contents = {}
         for node in cluster.nodes:
@@ -90,6 +92,19 @@ class Case(unittest.TestCase):
         """The node gives up with this status and says why."""
         self.assertEqual(node.wait_exit(), status, node.log())
         self.assertRegex(node.log(), re.compile(pattern, re.I))
+
+    def assertTurnedAway(self, node, pattern):
+        """The other nodes will not talk to this one, and it says why. It goes
+        on trying, for what is wrong may be put right on their side."""
+        node.wait_log(rf"(?i)\brefused .*why=.*({pattern})")
+        self.assertTrue(node.running())
+        self.assertNotIn(f"ready node={node.id}", node.log())
+
+    def assertKeptOut(self, node, pattern):
+        """The others refuse the node for good; it says why and lives on, so
+        that it can do no harm and status still answers."""
+        node.wait_log("(?i)" + pattern)
+        self.assertTrue(node.running(), node.log())
 
     def writes(self, session, statement, timeout=DEADLINE):
         """Repeat a write until it is accepted, as after an election."""

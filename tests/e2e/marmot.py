@@ -307,10 +307,15 @@ class Cluster:
         return self.nodes[node_id - 1]
 
     def start(self, timeout=DEADLINE):
+        """Start all; a database that any of them brings is then everywhere."""
+        brought = [name for name in self.databases
+                   if any(os.path.exists(n.path(name)) for n in self.nodes)]
         for node in self.nodes:
             node.start()
         for node in self.nodes:
             node.wait_ready(timeout)
+            for name in brought:
+                node.wait_log(rf"\bready db={name}\b", timeout)
         return self
 
     def stop(self):
@@ -321,6 +326,10 @@ class Cluster:
         for node in running:
             node.process.terminate()
         return [node.wait_exit() for node in running]
+
+    def close_sessions(self):
+        while self.sessions:
+            self.sessions.pop().close()
 
     def session(self, node_id, name="main", **options):
         session = Session(self[node_id].path(name), **options)

@@ -155,6 +155,92 @@ class BadSurroundings(Case):
         self.assertTrue(done.stdout.endswith("3\n"), done.stdout)
 
 
+class BadSurroundings(Case):
+    def node(self, script=ROWS):
+        node = self.cluster(1, start=False)[1]
+        if script:
+            marmot.make_database(node.path(), script)
+        return node
+
+    def test_a_file_that_is_no_database(self):
+        """It is named and stays as it is."""
+        node = self.node(None)
+        text = b"this is a letter, not a database\n" * 100
+        with open(node.path(), "wb") as file:
+            file.write(text)
+        node.start()
+        self.assertExits(node, r"main\.db.*(not a database|no database|"
+                         r"not an SQLite)|(not a database|no database|"
+                         r"not an SQLite).*main\.db")
+        with open(node.path(), "rb") as file:
+            self.assertEqual(file.read(), text)
+        self.assertFalse(os.path.exists(node.path() + "-marmot"))
+
+    def test_a_port_in_use(self):
+        """The address is named; the database is no node's afterwards."""
+        node = self.node()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", node.port))
+            taken.listen()
+            node.start()
+            self.assertExits(node, rf"{node.port}.*in use|in use.*{node.port}")
+        self.assertIntact(node)
+
+    def test_a_folder_that_cannot_be_written(self):
+        """Neither a database nor a store can be made in /proc."""
+        node = self.node(None)
+        node.start_command([marmot.MARMOT, "-node-id", "1", "-bind",
+                            f"127.0.0.1:{node.port}", "-bind-pane",
+                            f"localhost:{node.pane}",
+                            "-raft-path", node.raft,
+                            "-db-path", "/proc/marmot/x.db"])
+        self.assertExits(node, "/proc/marmot")
+        node.start_command([marmot.MARMOT, "-node-id", "1", "-bind",
+                            f"127.0.0.1:{node.port}", "-bind-pane",
+                            f"localhost:{node.pane}",
+                            "-raft-path", "/proc/raft",
+                            "-db-path", node.path()])
+        self.assertExits(node, "/proc/raft")
+
+    def test_a_second_node_on_the_same_database(self):
+        """The running one goes on, the second one exits."""
+        node = self.node()
+        node.start().wait_ready()
+        second = self.cluster(1, start=False)[1]
+        second.path = node.path
+        second.start()
+        self.assertNotEqual(second.wait_exit(), 0)
+        done = marmot.cli(node.path(), "INSERT INTO rows VALUES(1, 1)")
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_cleanup_refuses_while_the_node_lives(self):
+        """-cleanup beside the running node changes nothing."""
+        node = self.node()
+        node.start().wait_ready()
+        done = marmot.run(node.command("-cleanup"))
+        self.assertEqual(done.returncode, 1, done.stdout)
+        done = marmot.cli(node.path(), "INSERT INTO rows VALUES(1, 1)")
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_cleanup_leaves_plain_sqlite(self):
+        """After the stop: no marker, and stock SQLite writes again."""
+        node = self.node()
+        node.start().wait_ready()
+        marmot.cli(node.path(), "INSERT INTO rows VALUES('kept', 1)")
+        self.assertEqual(node.stop(), 0)
+        self.assertTrue(os.path.exists(node.path() + "-marmot"))
+        done = marmot.run(node.command("-cleanup"))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(
+            sorted(p.name for p in node.folder.glob("main.db*")), ["main.db"])
+        for preload in False, True:
+            done = marmot.cli(node.path(), "PRAGMA journal_mode=delete; "
+                              "INSERT INTO rows VALUES('plain', 2); "
+                              "SELECT count(*) FROM rows", preload=preload)
+            self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertTrue(done.stdout.endswith("3\n"), done.stdout)
+
+
 class BadPeers(Case):
     def assertLives(self, cluster, *node_ids):
         for node_id in node_ids:
@@ -178,7 +264,7 @@ class BadPeers(Case):
         command[command.index("-raft-path") + 1] = str(twin.raft)
         command[command.index("-db-path") + 1] = f"main={twin.path()}"
         twin.start_command(command)
-        self.assertExits(twin, r"another store|two nodes have the id 2")
+        self.assertTurnedAway(twin, "another store|two nodes have the id 2")
         self.assertLives(cluster, 1, 2, 3)
 
     def test_a_node_of_another_cluster(self):
@@ -192,7 +278,7 @@ class BadPeers(Case):
         shutil.rmtree(first[2].raft)
         shutil.copytree(stranger.raft, first[2].raft)
         first[2].start()
-        self.assertExits(first[2], "cluster")
+        self.assertTurnedAway(first[2], "cluster|another store")
         self.assertTrue(first[1].running())
 
     def test_nodes_that_disagree_about_shards(self):
@@ -203,7 +289,7 @@ class BadPeers(Case):
         cluster[2].start()
         cluster[1].wait_ready()
         cluster[3].start("-shards", "8")
-        self.assertExits(cluster[3], "shards")
+        self.assertTurnedAway(cluster[3], "shards")
         self.assertLives(cluster, 1, 2)
 
     def test_shards_cannot_change_later(self):
@@ -226,7 +312,7 @@ class BadPeers(Case):
         at = command.index("-bootstrap") + 1
         command[at] += f",9@127.0.0.1:{marmot.free_port()}"
         cluster[3].start_command(command)
-        self.assertExits(cluster[3], "member")
+        self.assertTurnedAway(cluster[3], "member")
         self.assertLives(cluster, 1, 2)
 
     def test_content_with_another_page_size_is_refused(self):

@@ -35,7 +35,6 @@ class FirstContact(Case):
         expected = (rows + 1, rows * (rows + 1) // 2 + 10)
         for node in cluster.nodes:
             self.assertSees(node, [expected], SUM)
-        session.close()
         self.assertSameFiles(cluster)
 
     def test_equal_files_stay(self):

@@ -14,6 +14,7 @@ class PlainPrograms(Case):
         """While writers are busy, the plain CLI reads, checks and copies;
         each of its writes gets "database is locked"."""
         cluster = self.rows_cluster(2)
+        self.assertSees(cluster[2], [(0,)], "SELECT count(*) FROM rows")
         writer = cluster.session(1, busy_ms=20000)
         writer.send("rows_until", tag="w", seconds=4)
         last = 0

@@ -180,6 +180,7 @@ class Large(Case):
         cluster = self.cluster(3, start=False)
         marmot.make_database(cluster[1].path(), "CREATE TABLE t(a)")
         cluster.start()
+        self.assertSees(cluster[2], [(0,)], "SELECT count(*) FROM t")
         session = cluster.session(2, busy_ms=30000)
         session.sql("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
                     "FROM c WHERE i < 200) INSERT INTO t "
@@ -189,7 +190,6 @@ class Large(Case):
             self.assertSees(node, [(201, 200 * 1048576 + 5)],
                             "SELECT count(*), sum(length(a)) FROM t",
                             timeout=60)
-        session.close()
         self.assertSameFiles(cluster)
 
 

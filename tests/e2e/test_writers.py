@@ -29,8 +29,6 @@ class Writers(Case):
             self.assertSees(node, [(3000,)], "SELECT n FROM counter")
             self.assertSees(node, [(3000, 3)], "SELECT count(*), "
                             "count(DISTINCT tag) FROM rows")
-        for writer in writers:
-            writer.close()
         self.assertSameFiles(cluster)
 
     def test_two_programs_on_one_node_take_turns(self):

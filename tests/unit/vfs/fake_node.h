@@ -67,6 +67,7 @@ struct fake_node {
     /* the follower */
     uint32_t page_size, pages;
     uint8_t *bytes;
+    size_t capacity;
     struct buf part_numbers, part_images; /* of the running proposal */
 };
 
@@ -160,17 +161,28 @@ static inline void fake_step(struct fake_node *f)
     }
 }
 
+/* Make the follower `pages` pages long; new ones are zeros. */
+static inline void fake_resize(struct fake_node *f, uint32_t pages)
+{
+    size_t old = (size_t)f->pages * f->page_size;
+    size_t len = (size_t)pages * f->page_size;
+
+    if (len > f->capacity) {
+        f->capacity = 2 * len;
+        f->bytes = realloc(f->bytes, f->capacity);
+        assert(f->bytes != NULL);
+    }
+    if (len > old) {
+        memset(f->bytes + old, 0, len - old);
+    }
+    f->pages = pages;
+}
+
 static inline void fake_apply_page(struct fake_node *f, uint32_t number,
                                    const uint8_t *image)
 {
-    size_t need = (size_t)number * f->page_size;
-
     if (number > f->pages) {
-        f->bytes = realloc(f->bytes, need);
-        assert(f->bytes != NULL);
-        memset(f->bytes + (size_t)f->pages * f->page_size, 0,
-               need - (size_t)f->pages * f->page_size);
-        f->pages = number;
+        fake_resize(f, number);
     }
     memcpy(f->bytes + (size_t)(number - 1) * f->page_size, image, f->page_size);
 }
@@ -185,11 +197,7 @@ static inline void fake_apply(struct fake_node *f, uint32_t page_size,
         fake_apply_page(f, get_le32(f->part_numbers.data + 4 * i),
                         f->part_images.data + i * page_size);
     }
-    while (f->pages < db_pages) {
-        static const uint8_t zeros[65536];
-        fake_apply_page(f, f->pages + 1, zeros);
-    }
-    f->pages = db_pages;
+    fake_resize(f, db_pages);
     f->txid++;
 }
 

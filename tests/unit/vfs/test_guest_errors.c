@@ -103,6 +103,7 @@ static void a_commit_that_nobody_heard_of_is_not_shown(void **state)
     FAKE(&f->node, f->node.answer = FAKE_COMMIT_HANG_UP);
     assert_int_equal(try_sql(db, "INSERT INTO t(v) VALUES (1)"),
                      MARMOT_IOERR_UNKNOWN);
+    settle(db);
     assert_int_equal(f->node.txid, 1);
     assert_int_equal(number_of(db, "SELECT count(*) FROM t"), 1);
     assert_string_equal(text_of(db, "PRAGMA integrity_check"), "ok");
