@@ -100,12 +100,6 @@ class Case(unittest.TestCase):
         self.assertTrue(node.running())
         self.assertNotIn(f"ready node={node.id}", node.log())
 
-    def assertKeptOut(self, node, pattern):
-        """The others refuse the node for good; it says why and lives on, so
-        that it can do no harm and status still answers."""
-        node.wait_log("(?i)" + pattern)
-        self.assertTrue(node.running(), node.log())
-
     def writes(self, session, statement, timeout=DEADLINE):
         """Repeat a write until it is accepted, as after an election."""
         error = None
