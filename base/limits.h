@@ -31,6 +31,11 @@
  * dropped, Raft sends again. */
 #define PEER_QUEUE_BYTES_MAX (256u << 20)
 
+/* How long a commit may take beyond the ordinary deadline, per millisecond and
+ * bytes of page images: 4 MiB/s is a slow disk or network. Both ends count it
+ * so, or one would give up on what the other still waits for. */
+#define COMMIT_BYTES_PER_MS 4096u
+
 #define DB_NAME_MAX 128 /* bytes, [A-Za-z0-9._-]+ */
 #define ADDRESS_MAX 256 /* host:port */
 #define NODES_MAX 64    /* members of a cluster */

@@ -298,6 +298,13 @@ void proposal_leader_changed(struct database *db)
     }
 }
 
+/* Large ones take their time; proposing them again too early would only queue
+ * the same bytes twice. */
+static uint64_t allowance_us(const struct proposal *p)
+{
+    return p->raw_bytes / COMMIT_BYTES_PER_MS * 1000u;
+}
+
 /* The session has waited long enough. What never left this node has surely
  * failed; anything else goes on without the session. */
 static void past_deadline(struct database *db)
@@ -331,7 +338,8 @@ void proposal_step(struct database *db)
     if (leader != 0 && leader != p->sent_leader) {
         p->sent_leader = leader;
         send_again(p);
-    } else if (p->sent && t - p->sent_us >= times->propose_again_us) {
+    } else if (p->sent && t - p->sent_us >=
+                              times->propose_again_us + allowance_us(p)) {
         send_again(p);
     }
     if (leader != 0) {
@@ -341,7 +349,7 @@ void proposal_step(struct database *db)
     if (p == NULL || !p->complete) {
         return;
     }
-    if (p->session != NULL && t - p->since_us >= times->deadline_us) {
+    if (p->session != NULL && t - p->since_us >= times->deadline_us + allowance_us(p)) {
         past_deadline(db);
     }
     db->env->wake_after(db->env->data, db, times->propose_again_us);

@@ -282,10 +282,11 @@ static int unknown(struct guest_client *c, const char *why)
     return say(c, ERR_UNKNOWN_OUTCOME, why);
 }
 
-static int commit_answer(struct guest_client *c)
+static int commit_answer(struct guest_client *c, const struct proposal *p)
 {
     struct session_message m;
-    int rc = receive(c, in_ms(c->answer_ms), &m);
+    uint64_t bytes = (uint64_t)p->count * p->page_size;
+    int rc = receive(c, in_ms(c->answer_ms + bytes / COMMIT_BYTES_PER_MS), &m);
 
     if (rc != 0) {
         return unknown(c, rc == -ETIMEDOUT
@@ -316,7 +317,7 @@ int guest_client_propose(struct guest_client *c, const struct proposal *p)
     }
     rc = guest_propose_send(c->fd, p, c->answer_ms, &sent);
     if (rc == 0) {
-        return commit_answer(c);
+        return commit_answer(c, p);
     }
     /* The node acts on whole messages only: without the end of the last one
      * nothing was proposed. */

@@ -28,10 +28,11 @@
 enum fake_answer {
     FAKE_COMMIT,
     FAKE_CONFLICT,
-    FAKE_FAIL,          /* FAILED with `reason` */
-    FAKE_UNKNOWN,       /* UNKNOWN */
-    FAKE_HANG_UP,       /* close the connection, not committed */
-    FAKE_COMMIT_HANG_UP /* committed, but nobody is told */
+    FAKE_FAIL,           /* FAILED with `reason` */
+    FAKE_UNKNOWN,        /* UNKNOWN */
+    FAKE_HANG_UP,        /* close the connection, not committed */
+    FAKE_COMMIT_HANG_UP, /* committed, but nobody is told */
+    FAKE_SILENCE         /* no answer */
 };
 
 struct fake_session {
@@ -53,9 +54,13 @@ struct fake_node {
     enum fake_answer answer;
     uint8_t lock_reason; /* LOCK is refused with it; 0: granted */
     uint8_t reason;      /* for FAKE_FAIL */
-    bool hold;           /* nobody is granted */
     bool silent;         /* questions are not answered at all */
-    bool never_connect;  /* connections are closed at once */
+    bool grant_on_park;  /* LOCK is answered when PARK comes */
+    bool stray;          /* REFUSED for LOCK, then PARKED, unasked */
+    unsigned hang_up_at; /* this part of a proposal; 0: no */
+    const char *raw;     /* LOCK is answered with these bytes */
+    size_t raw_len;
+    bool never_connect; /* connections are closed at once */
 
     /* what came */
     unsigned hellos, locks, grants, parks, offers, proposals, parts;
@@ -145,7 +150,8 @@ static inline void fake_grant(struct fake_node *f, int i)
 /* The slot may have become free: whose turn is it? */
 static inline void fake_step(struct fake_node *f)
 {
-    for (int i = 0; i < FAKE_SESSIONS && f->owner < 0 && !f->hold; i++) {
+    for (int i = 0; i < FAKE_SESSIONS && f->owner < 0 && !f->grant_on_park;
+         i++) {
         struct fake_session *s = &f->sessions[i];
         if (s->fd < 0 || s->offered) {
             continue;
@@ -210,6 +216,10 @@ static inline void fake_propose(struct fake_node *f, int i,
         buf_reset(&f->part_images);
     }
     f->parts++;
+    if (f->parts == f->hang_up_at) {
+        fake_forget(f, i);
+        return;
+    }
     buf_append(&f->part_numbers, p->numbers, 4u * (size_t)p->count);
     buf_append(&f->part_images, p->images, (size_t)p->count * p->page_size);
     if (!p->last) {
@@ -232,6 +242,8 @@ static inline void fake_propose(struct fake_node *f, int i,
     case FAKE_UNKNOWN:
         fake_say(f, i, SESSION_UNKNOWN);
         break;
+    case FAKE_SILENCE:
+        break;
     default:
         fake_forget(f, i);
         break;
@@ -243,7 +255,15 @@ static inline void fake_lock(struct fake_node *f, int i)
     f->locks++;
     f->sessions[i].parked = false;
     f->sessions[i].offered = false;
-    if (f->lock_reason != 0) {
+    if (f->raw != NULL) {
+        ssize_t n = send(f->sessions[i].fd, f->raw, f->raw_len, MSG_NOSIGNAL);
+        (void)n;
+    } else if (f->stray) {
+        fake_refuse(f, i, SESSION_REFUSED, REASON_BUSY);
+        fake_say(f, i, SESSION_PARKED);
+    } else if (f->grant_on_park) {
+        f->sessions[i].waiting = true;
+    } else if (f->lock_reason != 0) {
         fake_refuse(f, i, SESSION_REFUSED, f->lock_reason);
     } else {
         f->sessions[i].waiting = true;
@@ -285,7 +305,9 @@ static inline void fake_message(struct fake_node *f, int i,
         fake_lock(f, i);
         break;
     case SESSION_PARK:
-        if (f->sessions[i].waiting) {
+        if (f->grant_on_park) {
+            fake_grant(f, i);
+        } else if (f->sessions[i].waiting) {
             f->parks++;
             f->sessions[i].waiting = false;
             f->sessions[i].parked = true;
