@@ -325,8 +325,7 @@ void applier_step(struct node *n, struct database *db)
         return;
     }
     if (now(db) < db->job_not_before_us) {
-        db->env->wake_after(db->env->data, db,
-                            db->job_not_before_us - now(db));
+        db->env->wake_after(db->env->data, db, db->job_not_before_us - now(db));
         return;
     }
     if (db->look_again) {

@@ -216,14 +216,15 @@ static void run_install(struct job *job)
 
 static void refuse(struct node *n, struct database *db, const char *difference)
 {
-    snprintf(db->why, sizeof db->why,
-             "%s holds another database than the cluster's `%s` (%.300s; the "
-             "cluster has %u pages at txid %" PRIu64
-             "): nothing was touched. "
-             "Move the file away, or start with -accept-cluster-copy to "
-             "replace it and keep the old one aside",
-             db->path, db->name, difference, db->fetch->pages,
-             db->fetch->position.txid);
+    snprintf(
+        db->why, sizeof db->why,
+        "%.4000s holds another database than the cluster's `%s` (%.200s; the "
+        "cluster has %u pages at txid %" PRIu64
+        "): nothing was touched. "
+        "Move the file away, or start with -accept-cluster-copy to "
+        "replace it and keep the old one aside",
+        db->path, db->name, difference, db->fetch->pages,
+        db->fetch->position.txid);
     db->state = DB_REFUSED;
     node_fatal(n, db->why);
 }

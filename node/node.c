@@ -238,6 +238,7 @@ static int resolve(const char *path, char *out)
     char folder[PATH_MAX], real[PATH_MAX];
     const char *slash = strrchr(path, '/');
     const char *name = slash == NULL ? path : slash + 1;
+    int n;
 
     if (realpath(path, out) != NULL) {
         return 0;
@@ -252,12 +253,9 @@ static int resolve(const char *path, char *out)
     if (realpath(folder, real) == NULL) {
         return -errno;
     }
-    if (strlen(real) + strlen(name) + 2 > PATH_MAX) {
-        return -ENAMETOOLONG;
-    }
-    snprintf(out, PATH_MAX, "%.*s/%s",
-             strcmp(real, "/") == 0 ? 0 : (int)strlen(real), real, name);
-    return 0;
+    n = snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
+                 name);
+    return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static int add_database(struct node *n, const struct option_db *o, char *why,

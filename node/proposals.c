@@ -338,8 +338,8 @@ void proposal_step(struct database *db)
     if (leader != 0 && leader != p->sent_leader) {
         p->sent_leader = leader;
         send_again(p);
-    } else if (p->sent && t - p->sent_us >=
-                              times->propose_again_us + allowance_us(p)) {
+    } else if (p->sent &&
+               t - p->sent_us >= times->propose_again_us + allowance_us(p)) {
         send_again(p);
     }
     if (leader != 0) {
@@ -349,7 +349,8 @@ void proposal_step(struct database *db)
     if (p == NULL || !p->complete) {
         return;
     }
-    if (p->session != NULL && t - p->since_us >= times->deadline_us + allowance_us(p)) {
+    if (p->session != NULL &&
+        t - p->since_us >= times->deadline_us + allowance_us(p)) {
         past_deadline(db);
     }
     db->env->wake_after(db->env->data, db, times->propose_again_us);

@@ -29,8 +29,10 @@
 
 /* Above this many bytes of images they are left in the WAL only. */
 #define BUFFERED_BYTES_MAX ((size_t)4 << 20)
-/* Frames whose memory is kept for the next transaction. */
+/* Frames whose memory is kept for the next transaction, and how many of them
+ * the array may be made for. */
 #define FRAMES_KEPT 16
+#define CAPACITY_KEPT 1024
 
 struct capture_frame {
     uint32_t number; /* of the page */
@@ -66,6 +68,12 @@ void capture_close(struct capture *c)
 static void forget(struct capture *c)
 {
     release_from(c, FRAMES_KEPT);
+    if (c->capacity > CAPACITY_KEPT) {
+        release_from(c, 0);
+        free(c->frames);
+        c->frames = NULL;
+        c->capacity = 0;
+    }
     c->first = 0;
     c->count = 0;
     c->buffered = 0;

@@ -74,8 +74,7 @@ static int propose(struct guest_db *db, const struct proposal *p)
     int rc;
 
     if (err != 0) {
-        guest_log(SQLITE_WARNING, "creating %s failed: %s (%s)", db->path,
-                  db->client.text, err_str(err));
+        guest_db_refused(db, "it could not be created", err);
         return guest_code_commit(err);
     }
     db->fresh.accepted = true;

@@ -133,22 +133,23 @@ bool guest_db_empty(const struct guest_db *db)
 /* ---- the node -------------------------------------------------------------
  */
 
-static struct session_hello hello_of(const struct guest_db *db)
+static struct session_hello hello_of(struct guest_db *db)
 {
+    db->maybe_empty = db->maybe_empty && guest_db_empty(db);
     return (struct session_hello){.dev = db->dev,
                                   .inode = db->inode,
                                   .pid = (uint32_t)db->pid,
-                                  .empty = guest_db_empty(db)};
+                                  .empty = db->maybe_empty};
 }
 
-static void note_refusal(struct guest_db *db, int err)
+void guest_db_refused(struct guest_db *db, const char *what, int err)
 {
     uint64_t now = clock_ms();
 
     snprintf(db->refusal, sizeof db->refusal, "%s", db->client.text);
     if (db->logged_ms == 0 || now - db->logged_ms >= REFUSAL_LOG_MS) {
         db->logged_ms = now;
-        guest_log(SQLITE_WARNING, "write lock refused on %s: %s (%s)", db->path,
+        guest_log(SQLITE_WARNING, "%s: %s: %s (%s)", db->path, what,
                   db->refusal, err_str(err));
     }
 }
@@ -160,7 +161,7 @@ int guest_db_grant(struct guest_db *db, struct position *position)
 
     guest_wait_for(err == ERR_BUSY && db->client.parked ? db->client.fd : -1);
     if (err != 0) {
-        note_refusal(db, err);
+        guest_db_refused(db, "the write lock was refused", err);
     }
     return err;
 }
@@ -201,18 +202,17 @@ bool guest_db_index_header(const struct guest_db *db,
  * accepted cannot fail for want of space. */
 static int map_index(struct guest_db *db, uint32_t frame)
 {
-    /* A block covers 4096 frames, the first one 34 fewer. */
+    /* A block covers 4096 frames, the first one 34 fewer. The VFS maps all
+     * blocks up to the one that it is asked for. */
     int last = (int)(((uint64_t)frame + 33) / 4096);
     volatile void *region;
+    int rc = db->main->pMethods->xShmMap(db->main, last, INDEX_REGION_BYTES, 1,
+                                         &region);
 
-    for (int i = 0; i <= last; i++) {
-        int rc = db->main->pMethods->xShmMap(db->main, i, INDEX_REGION_BYTES, 1,
-                                             &region);
-        if (rc != SQLITE_OK) {
-            return rc == SQLITE_FULL ? ERR_FULL : ERR_IO;
-        }
+    if (rc == SQLITE_OK) {
+        return 0;
     }
-    return 0;
+    return rc == SQLITE_FULL ? ERR_FULL : ERR_IO;
 }
 
 /* ---- capture's hooks ----------------------------------------------------- */
@@ -226,8 +226,7 @@ static int hook_propose(void *arg, const struct proposal *p, uint32_t frame)
         rc = guest_client_propose(&db->client, p);
     }
     if (rc != 0) {
-        guest_log(SQLITE_WARNING, "commit failed on %s: %s (%s)", db->path,
-                  db->client.text, err_str(rc));
+        guest_db_refused(db, "a commit failed", rc);
     }
     db->commit_frame = frame;
     return rc;

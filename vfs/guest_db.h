@@ -45,7 +45,7 @@ struct guest_db {
     struct guest_new fresh; /* the first transaction of an empty file */
 
     struct guest_client client;
-    char refusal[CLIENT_TEXT_BYTES]; /* why a lock was last refused, or "" */
+    char refusal[CLIENT_TEXT_BYTES]; /* why the node last said no, or "" */
     uint64_t logged_ms;              /* when a refusal was last logged */
 };
 
@@ -77,6 +77,9 @@ bool guest_db_empty(const struct guest_db *db);
 /* Ask the node for the write lock; on failure (ERR_*) the reason is noted and
  * logged, and the thread's next xSleep ends when it is our turn. */
 int guest_db_grant(struct guest_db *db, struct position *position);
+
+/* Note and log, not too often, why the node said no: client.text. */
+void guest_db_refused(struct guest_db *db, const char *what, int err);
 
 /* Give it back because what we have read is older. */
 void guest_db_stale(struct guest_db *db);
