@@ -6,27 +6,27 @@
 
 #include "base/err.h"
 
-void buf_init(struct buf* b, size_t max)
+void buf_init(struct buf *b, size_t max)
 {
     *b = (struct buf){.max = max};
 }
 
-void buf_close(struct buf* b)
+void buf_close(struct buf *b)
 {
     free(b->data);
     buf_init(b, b->max);
 }
 
-void buf_reset(struct buf* b)
+void buf_reset(struct buf *b)
 {
     b->len = 0;
     b->err = 0;
 }
 
-static int grow(struct buf* b, size_t need)
+static int grow(struct buf *b, size_t need)
 {
     size_t cap = b->cap ? b->cap : 256;
-    uint8_t* data;
+    uint8_t *data;
 
     while (cap < need) {
         cap *= 2;
@@ -40,7 +40,7 @@ static int grow(struct buf* b, size_t need)
     return 0;
 }
 
-uint8_t* buf_room(struct buf* b, size_t len)
+uint8_t *buf_room(struct buf *b, size_t len)
 {
     if (b->err != 0) {
         return NULL;
@@ -55,14 +55,14 @@ uint8_t* buf_room(struct buf* b, size_t len)
     return b->err ? NULL : b->data + b->len;
 }
 
-void buf_added(struct buf* b, size_t len)
+void buf_added(struct buf *b, size_t len)
 {
     b->len += len;
 }
 
-int buf_append(struct buf* b, const void* data, size_t len)
+int buf_append(struct buf *b, const void *data, size_t len)
 {
-    uint8_t* room = buf_room(b, len);
+    uint8_t *room = buf_room(b, len);
 
     if (room == NULL) {
         return b->err;
@@ -74,7 +74,7 @@ int buf_append(struct buf* b, const void* data, size_t len)
     return 0;
 }
 
-void buf_consume(struct buf* b, size_t len)
+void buf_consume(struct buf *b, size_t len)
 {
     if (len == 0) {
         return; /* also when there never was any data */
@@ -83,9 +83,9 @@ void buf_consume(struct buf* b, size_t len)
     b->len -= len;
 }
 
-uint8_t* buf_take(struct buf* b, size_t* len)
+uint8_t *buf_take(struct buf *b, size_t *len)
 {
-    uint8_t* data = b->data;
+    uint8_t *data = b->data;
 
     if (b->err != 0) {
         return NULL;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char* const texts[] = {
+static const char *const texts[] = {
     [ERR_CORRUPT - ERR_CORRUPT] = "malformed data",
     [ERR_SHORT - ERR_CORRUPT] = "incomplete data",
     [ERR_TOO_BIG - ERR_CORRUPT] = "too big",
@@ -21,7 +21,7 @@ static const char* const texts[] = {
     [ERR_IO - ERR_CORRUPT] = "input/output error",
 };
 
-const char* err_str(int code)
+const char *err_str(int code)
 {
     if (code >= ERR_CORRUPT && code < ERR_LAST) {
         return texts[code - ERR_CORRUPT];

@@ -28,6 +28,6 @@ enum {
 
 /* A short English text for any code above or a negative errno; never NULL.
  * Static memory. */
-const char* err_str(int code);
+const char *err_str(int code);
 
 #endif

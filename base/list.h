@@ -13,19 +13,19 @@ struct list {
 };
 
 #define LIST_ENTRY(link, type, member) \
-    ((type*)(void*)((char*)(link)-offsetof(type, member)))
+    ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
-static inline void list_init(struct list* l)
+static inline void list_init(struct list *l)
 {
     l->next = l->prev = l;
 }
 
-static inline bool list_empty(const struct list* head)
+static inline bool list_empty(const struct list *head)
 {
     return head->next == head;
 }
 
-static inline void list_push(struct list* head, struct list* link)
+static inline void list_push(struct list *head, struct list *link)
 {
     link->prev = head->prev;
     link->next = head;
@@ -33,12 +33,12 @@ static inline void list_push(struct list* head, struct list* link)
     head->prev = link;
 }
 
-static inline void list_push_front(struct list* head, struct list* link)
+static inline void list_push_front(struct list *head, struct list *link)
 {
     list_push(head->next, link);
 }
 
-static inline void list_remove(struct list* link)
+static inline void list_remove(struct list *link)
 {
     link->prev->next = link->next;
     link->next->prev = link->prev;
@@ -46,15 +46,15 @@ static inline void list_remove(struct list* link)
 }
 
 /* The first link, still in the list; NULL if there is none. */
-static inline struct list* list_first(const struct list* head)
+static inline struct list *list_first(const struct list *head)
 {
     return list_empty(head) ? NULL : head->next;
 }
 
 /* Take the first link out of the list; NULL if there is none. */
-static inline struct list* list_pop(struct list* head)
+static inline struct list *list_pop(struct list *head)
 {
-    struct list* link = list_first(head);
+    struct list *link = list_first(head);
     if (link != NULL) {
         list_remove(link);
     }

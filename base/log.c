@@ -20,7 +20,7 @@ bool log_enabled(enum log_level level)
 }
 
 /* "12:34:56.789 " or, under journald (which adds its own time), "<6>". */
-static int prefix(char* out, size_t size, enum log_level level)
+static int prefix(char *out, size_t size, enum log_level level)
 {
     static const int priority[] = {7, 6, 4, 3};
     static const char letter[] = "DIWE";
@@ -37,7 +37,7 @@ static int prefix(char* out, size_t size, enum log_level level)
                     letter[level]);
 }
 
-void log_line(enum log_level level, const char* what, const char* format, ...)
+void log_line(enum log_level level, const char *what, const char *format, ...)
 {
     char line[1024];
     int at, n;

@@ -12,7 +12,7 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 void log_set_level(enum log_level level);
 
 /* `what` names the event, `format` its key=value pairs. */
-void log_line(enum log_level level, const char* what, const char* format, ...)
+void log_line(enum log_level level, const char *what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 bool log_enabled(enum log_level level);

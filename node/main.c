@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-    struct options options;
+    struct options options = {0};
     char why[1024];
     int status;
 

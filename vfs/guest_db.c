@@ -130,8 +130,7 @@ bool guest_db_empty(const struct guest_db *db)
            size == 0;
 }
 
-/* ---- the node -------------------------------------------------------------
- */
+/* ---- the node ------------------------------------------------------------ */
 
 static struct session_hello hello_of(struct guest_db *db)
 {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@
 #define BUSY_TIMEOUT_MS 5000
 
 static sqlite3_vfs *base; /* set once, before the VFS is registered */
-static bool is_default;
+static atomic_bool is_default;
 
 /* ---- opening ------------------------------------------------------------- */
 

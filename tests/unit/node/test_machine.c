@@ -1,9 +1,9 @@
 /* The state machine: compare-and-swap on the position, tokens, parts. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <string.h>
 
