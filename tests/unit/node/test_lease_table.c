@@ -1,5 +1,4 @@
 /* Leases on the leader: FIFO between nodes, recall, release, loss. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +6,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "node/lease_table.h"
 

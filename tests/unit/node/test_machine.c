@@ -1,11 +1,12 @@
 /* The state machine: compare-and-swap on the position, tokens, parts. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/err.h"
 #include "node/machine.h"
