@@ -267,6 +267,11 @@ void slot_lock(struct session *s)
         grant(db, s);
         return;
     }
+    if (db->owner == s) {
+        /* A faulty guest: it is writing and asks again. */
+        session_refuse(s, REASON_BUSY, "this session has the lock already");
+        return;
+    }
     if (s->turn == TURN_NONE) {
         list_push(&db->waiters, &s->wait);
     }
