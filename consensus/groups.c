@@ -1,9 +1,10 @@
 /* Start, the turn of the loop, and the contract's small calls.
  *
- * What happens during one turn of the loop (packets, completed writes, ticks,
- * proposals) only queues: at its end, before the loop waits again, the
- * proposals of each group become one append, the writes of all groups become
- * one transaction, and the transport sends what is queued for each peer. */
+ * What happens during one turn of the loop (packets, completed writes, ticks)
+ * only queues: at its end, before the loop waits again, node/ decides, the
+ * proposals of each group become one append, the transport sends what is queued
+ * for each peer, and the writes of all groups become one transaction. The
+ * packets leave first: the peers write while we do. */
 #include "consensus/groups.h"
 
 #include <assert.h>
@@ -40,13 +41,21 @@ void groups_fatal(struct groups *g, const char *why)
 
 static void turn(struct groups *g)
 {
-    for (unsigned i = 0; g->booted && i < g->options.shards; i++) {
-        group_flush(g->groups[i]);
-    }
-    raft_io_host_complete(&g->host);
-    if (g->store != NULL) {
-        store_submit(g->store);
-    }
+    bool again;
+
+    do {
+        if (g->options.turn != NULL) {
+            g->options.turn(g->options.data);
+        }
+        for (unsigned i = 0; g->booted && i < g->options.shards; i++) {
+            group_flush(g->groups[i]);
+        }
+        raft_io_host_complete(&g->host);
+        if (g->state <= GROUPS_CLOSING_CORES) {
+            transport_flush(g->transport);
+        }
+        again = g->store != NULL && store_submit(g->store);
+    } while (again);
     groups_step_closing(g);
 }
 

@@ -47,6 +47,9 @@ struct groups_options {
     void (*packet)(void *data, uint64_t peer, uint8_t kind, unsigned group,
                    const void *payload, size_t len);
     void (*peer)(void *data, uint64_t peer, bool up);
+    /* At the end of each turn of the loop, before what was proposed and sent in
+     * it leaves; again after writes were completed. May be NULL. */
+    void (*turn)(void *data);
     /* The store or a group failed: the node must stop. `why` is one line that
      * says what to do. Once; not for a peer that refuses us: such a node can
      * neither vote nor commit, and groups_why_no_quorum has the peer's text. */

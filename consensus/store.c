@@ -1,11 +1,19 @@
-/* Two lists: `queued`, filled by the loop, and `batch`, owned by the thread
- * between store_submit and the wake-up of the loop. Everything else is the
- * loop's, but for `db`, which is the thread's once it runs. */
+/* Who has the file:
+ *
+ *   the loop --store_submit: large or slow writes, checkpoints--> the thread
+ *      ^                                                              |
+ *      +------------------------- woken() <---------------------------+
+ *
+ * `busy` says that the thread has it, with `db` and `batch`. Small writes are
+ * made by the loop itself: two switches between threads cost as much as the
+ * sync. A disk that has become slow is left to the thread for a while, so that
+ * heartbeats go on. */
 #include "consensus/store.h"
 
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "consensus/alloc.h"
 #include "consensus/store_db.h"
 
@@ -14,94 +22,78 @@
  * would grow, and the fewer the better: a commit waits 5 to 10 ms for it. */
 #define CHECKPOINT_IDLE_FRAMES 64
 #define CHECKPOINT_FRAMES 896
-#define IDLE_NS 50000000ull
+#define IDLE_MS 50u
+
+/* What the loop writes itself: at most so many bytes, and not for a while after
+ * a write that took longer than this. */
+#define SMALL_BYTES (128u << 10)
+#define SLOW_US 20000u
+#define SLOW_PAUSE_MS 1000u
 
 struct store {
     struct store_db db;
     struct store_options options;
     struct store_group *loaded; /* by group, until taken; NULL: not read */
     uv_async_t wake;
+    uv_timer_t idle; /* nothing was written for a while: a checkpoint is free */
+    unsigned handles;
     uv_thread_t thread;
     uv_mutex_t mutex;
     uv_cond_t work;
     struct list queued, batch;
+    size_t queued_bytes;
     uint64_t pushed, durable, syncs;
-    uint64_t batch_last; /* sequence number of the last write in `batch` */
-    bool busy;           /* the thread has `batch` */
+    uint64_t batch_last;    /* sequence number of the last write in `batch` */
+    uint64_t slow_until_ms; /* the thread writes until then */
+    bool busy;              /* the thread has the file */
     bool started, failed, said_so;
     void (*closed)(void *data);
     void *closed_data;
     /* under mutex */
-    bool have_batch, batch_done, stop;
-    char why[256]; /* not empty: the thread has failed */
+    bool have_work, work_done, stop;
+    bool checkpoint; /* the work is a checkpoint, not `batch` */
+    char why[256];   /* not empty: writing has failed */
 };
-
-/* ---- the thread --------------------------------------------------------- */
 
 static void note_failure(struct store *s, const char *doing)
 {
-    uv_mutex_lock(&s->mutex);
     snprintf(s->why, sizeof s->why,
              "the log store cannot %s: %s; look at the disk of -raft-path, "
              "then start again",
              doing, sqlite3_errmsg(s->db.db));
-    uv_mutex_unlock(&s->mutex);
-    uv_async_send(&s->wake);
 }
+
+/* ---- the thread --------------------------------------------------------- */
 
 /* Returns false when the thread must end. */
-static bool wait_for_work(struct store *s, bool *idle)
+static bool wait_for_work(struct store *s)
 {
-    bool stop;
+    bool have;
 
-    *idle = false;
     uv_mutex_lock(&s->mutex);
-    while (!s->stop && !s->have_batch && !*idle) {
-        if (s->db.wal_frames < CHECKPOINT_IDLE_FRAMES) {
-            uv_cond_wait(&s->work, &s->mutex);
-        } else if (uv_cond_timedwait(&s->work, &s->mutex, IDLE_NS) ==
-                   UV_ETIMEDOUT) {
-            *idle = !s->have_batch;
-        }
+    while (!s->stop && !s->have_work) {
+        uv_cond_wait(&s->work, &s->mutex);
     }
-    stop = s->stop && !s->have_batch;
+    have = s->have_work;
     uv_mutex_unlock(&s->mutex);
-    return !stop;
-}
-
-static int run_batch(struct store *s)
-{
-    int rv = store_db_write(&s->db, &s->batch);
-
-    if (rv != SQLITE_OK) {
-        note_failure(s, "write");
-        return rv;
-    }
-    uv_mutex_lock(&s->mutex);
-    s->have_batch = false;
-    s->batch_done = true;
-    uv_mutex_unlock(&s->mutex);
-    uv_async_send(&s->wake);
-    return SQLITE_OK;
+    return have;
 }
 
 static void work(void *arg)
 {
     struct store *s = arg;
-    bool idle;
-    int rv = SQLITE_OK;
 
-    while (rv == SQLITE_OK && wait_for_work(s, &idle)) {
-        if (!idle) {
-            rv = run_batch(s);
+    while (wait_for_work(s)) {
+        int rv = s->checkpoint ? store_db_checkpoint(&s->db)
+                               : store_db_write(&s->db, &s->batch);
+        uv_mutex_lock(&s->mutex);
+        if (rv != SQLITE_OK) {
+            note_failure(s, s->checkpoint ? "checkpoint" : "write");
         }
-        if (rv == SQLITE_OK &&
-            (idle || s->db.wal_frames >= CHECKPOINT_FRAMES)) {
-            rv = store_db_checkpoint(&s->db);
-            if (rv != SQLITE_OK) {
-                note_failure(s, "checkpoint");
-            }
-        }
+        s->have_work = false;
+        s->work_done = rv == SQLITE_OK;
+        uv_mutex_unlock(&s->mutex);
+        uv_async_send(&s->wake);
     }
 }
 
@@ -126,29 +118,120 @@ static void move_all(struct list *from, struct list *to)
     }
 }
 
-static void woken(uv_async_t *handle)
+/* `batch` is on the disk. */
+static void finish_batch(struct store *s)
 {
-    struct store *s = handle->data;
-    bool done;
+    struct list writes;
 
+    list_init(&writes);
+    move_all(&s->batch, &writes);
+    s->syncs++;
+    s->durable = s->batch_last;
+    complete(&writes);
+}
+
+static void give_to_thread(struct store *s, bool checkpoint)
+{
+    s->busy = true;
     uv_mutex_lock(&s->mutex);
-    done = s->batch_done;
-    s->batch_done = false;
-    s->failed = s->why[0] != '\0';
+    s->checkpoint = checkpoint;
+    s->have_work = true;
+    uv_cond_signal(&s->work);
     uv_mutex_unlock(&s->mutex);
-    if (done) {
-        struct list writes;
-        list_init(&writes);
-        move_all(&s->batch, &writes);
-        s->busy = false;
-        s->syncs++;
-        s->durable = s->batch_last;
-        complete(&writes);
+}
+
+static void on_idle(uv_timer_t *timer)
+{
+    struct store *s = timer->data;
+
+    if (!s->busy && !s->failed && s->db.wal_frames >= CHECKPOINT_IDLE_FRAMES) {
+        give_to_thread(s, true);
     }
-    if (s->failed && !s->said_so) {
+}
+
+static void plan_checkpoint(struct store *s)
+{
+    if (s->db.wal_frames >= CHECKPOINT_FRAMES) {
+        give_to_thread(s, true);
+    } else if (s->db.wal_frames >= CHECKPOINT_IDLE_FRAMES) {
+        uv_timer_start(&s->idle, on_idle, IDLE_MS, 0);
+    }
+}
+
+static void say_failure(struct store *s)
+{
+    s->failed = true;
+    if (!s->said_so) {
         s->said_so = true;
         s->options.fatal(s->options.data, s->why);
     }
+}
+
+static void woken(uv_async_t *handle)
+{
+    struct store *s = handle->data;
+    bool done, checkpointed, failed;
+
+    uv_mutex_lock(&s->mutex);
+    done = s->work_done;
+    s->work_done = false;
+    checkpointed = s->checkpoint;
+    failed = s->why[0] != '\0';
+    uv_mutex_unlock(&s->mutex);
+    if (failed) {
+        say_failure(s);
+    } else if (done) {
+        s->busy = false;
+        if (!checkpointed) {
+            finish_batch(s);
+            plan_checkpoint(s);
+        }
+    }
+}
+
+static void take_queued(struct store *s)
+{
+    s->batch_last = s->pushed;
+    s->queued_bytes = 0;
+    move_all(&s->queued, &s->batch);
+}
+
+static bool may_write_here(const struct store *s)
+{
+    return s->queued_bytes <= SMALL_BYTES &&
+           uv_now(s->options.loop) >= s->slow_until_ms;
+}
+
+static void write_here(struct store *s)
+{
+    uint64_t begun = clock_us();
+
+    take_queued(s);
+    if (store_db_write(&s->db, &s->batch) != SQLITE_OK) {
+        note_failure(s, "write");
+        say_failure(s);
+        return;
+    }
+    if (clock_us() - begun > SLOW_US) {
+        uv_update_time(s->options.loop);
+        s->slow_until_ms = uv_now(s->options.loop) + SLOW_PAUSE_MS;
+    }
+    plan_checkpoint(s);
+    finish_batch(s);
+}
+
+bool store_submit(struct store *s)
+{
+    if (s->busy || s->failed || list_empty(&s->queued)) {
+        return false;
+    }
+    if (may_write_here(s)) {
+        write_here(s);
+        return true;
+    }
+    take_queued(s);
+    give_to_thread(s, false);
+    return false;
 }
 
 int store_open(const struct store_options *options, struct store **out,
@@ -203,11 +286,15 @@ int store_start(struct store *s)
         return rv;
     }
     s->wake.data = s;
+    uv_timer_init(s->options.loop, &s->idle);
+    s->idle.data = s;
     rv = uv_thread_create(&s->thread, work, s);
     if (rv != 0) {
         uv_close((uv_handle_t *)&s->wake, NULL);
+        uv_close((uv_handle_t *)&s->idle, NULL);
         return rv;
     }
+    s->handles = 2;
     s->started = true;
     return 0;
 }
@@ -250,23 +337,12 @@ int store_load(struct store *s, uint32_t group, struct store_group *out,
 uint64_t store_push(struct store *s, struct store_write *write)
 {
     assert(s->started && write->done != NULL);
+    for (unsigned i = 0; write->kind == STORE_APPEND && i < write->n; i++) {
+        s->queued_bytes += write->entries[i].buf.len;
+    }
     write->sequence = ++s->pushed;
     list_push(&s->queued, &write->link);
     return write->sequence;
-}
-
-void store_submit(struct store *s)
-{
-    if (s->busy || s->failed || list_empty(&s->queued)) {
-        return;
-    }
-    s->busy = true;
-    s->batch_last = s->pushed;
-    move_all(&s->queued, &s->batch);
-    uv_mutex_lock(&s->mutex);
-    s->have_batch = true;
-    uv_cond_signal(&s->work);
-    uv_mutex_unlock(&s->mutex);
 }
 
 uint64_t store_pushed(const struct store *s)
@@ -300,12 +376,15 @@ void store_abandon(struct store *s)
     complete(&writes);
 }
 
-static void wake_closed(uv_handle_t *handle)
+static void handle_closed(uv_handle_t *handle)
 {
     struct store *s = handle->data;
     void (*closed)(void *data) = s->closed;
     void *data = s->closed_data;
 
+    if (--s->handles > 0) {
+        return;
+    }
     uv_mutex_destroy(&s->mutex);
     uv_cond_destroy(&s->work);
     free(s);
@@ -314,7 +393,7 @@ static void wake_closed(uv_handle_t *handle)
 
 void store_close(struct store *s, void (*closed)(void *data), void *data)
 {
-    assert(s->failed || (!s->busy && list_empty(&s->queued)));
+    assert(s->failed || (list_empty(&s->batch) && list_empty(&s->queued)));
     s->closed = closed;
     s->closed_data = data;
     uv_mutex_lock(&s->mutex);
@@ -323,5 +402,6 @@ void store_close(struct store *s, void (*closed)(void *data), void *data)
     uv_mutex_unlock(&s->mutex);
     uv_thread_join(&s->thread);
     store_db_close(&s->db);
-    uv_close((uv_handle_t *)&s->wake, wake_closed);
+    uv_close((uv_handle_t *)&s->wake, handle_closed);
+    uv_close((uv_handle_t *)&s->idle, handle_closed);
 }

@@ -1,11 +1,11 @@
 /* The log store: entries, terms and votes of all groups of a node, and who the
  * node is, in one SQLite file (docs/FORMATS.md).
  *
- * The loop's thread queues writes; store_submit hands all that is queued to
- * the store's own thread, which makes one transaction with one sync of it.
- * Writes complete strictly in the order in which they were queued, always from
- * the loop, never from inside a call. A failing store completes nothing more:
- * it says why, once, and the node must stop. */
+ * The loop's thread queues writes; store_submit makes one transaction with one
+ * sync of all that is queued: at once, or, when that is large or the disk slow,
+ * on the store's own thread. Writes complete strictly in the order in which
+ * they were queued, from store_submit or from the loop. A failing store
+ * completes nothing more: it says why, once, and the node must stop. */
 #ifndef CONSENSUS_STORE_H
 #define CONSENSUS_STORE_H
 
@@ -112,9 +112,9 @@ int store_load(struct store *s, uint32_t group, struct store_group *out,
 /* Queue a write. Returns its sequence number: 1, 2, ... */
 uint64_t store_push(struct store *s, struct store_write *write);
 
-/* Hand over what is queued, unless the thread is busy: then it is handed over
- * when it is done. */
-void store_submit(struct store *s);
+/* Write what is queued, or hand it to the thread; while the thread is busy it
+ * waits for the next call. Returns true when writes were completed. */
+bool store_submit(struct store *s);
 
 /* Sequence number of the last write pushed, and of the last that is durable. */
 uint64_t store_pushed(const struct store *s);

@@ -436,6 +436,11 @@ void transport_queued(struct transport *t, uint64_t peer)
     }
 }
 
+void transport_flush(struct transport *t)
+{
+    conn_set_flush(&t->conns);
+}
+
 bool transport_is_up(const struct transport *t, uint64_t peer)
 {
     return usable(t, peer) != NULL;

@@ -67,6 +67,9 @@ int transport_send(struct transport *t, uint64_t peer, uint8_t kind,
 struct buf *transport_queue(struct transport *t, uint64_t peer);
 void transport_queued(struct transport *t, uint64_t peer);
 
+/* Send what is queued now, without waiting for the end of the loop's turn. */
+void transport_flush(struct transport *t);
+
 bool transport_is_up(const struct transport *t, uint64_t peer);
 
 /* Milliseconds since anything was heard from the peer; UINT64_MAX: never. */

@@ -14,6 +14,7 @@
 
 #define BATCH_BYTES (64u << 20)      /* encoded, per job */
 #define BATCH_COUNT 4096u            /* transactions per job */
+#define HERE_BYTES (64u << 10)       /* so few are written by the loop itself */
 #define CHECKPOINT_FRAMES 1000u      /* as SQLite's own wal_autocheckpoint */
 #define RETRY_US 100000u             /* a lock was held */
 #define RETRY_FULL_US 1000000u       /* no room on the disk */
@@ -263,7 +264,12 @@ static void start_batch(struct node *n, struct database *db)
         list_push(&b->pending, l);
         count++;
     }
-    job_start(n, db, &b->job, run_batch, batch_done);
+    /* Page-cache writes of a few pages take less than a change of threads. */
+    if (db->apply != NULL && bytes <= HERE_BYTES) {
+        job_run_here(n, db, &b->job, run_batch, batch_done);
+    } else {
+        job_start(n, db, &b->job, run_batch, batch_done);
+    }
 }
 
 /* ---- write back ---------------------------------------------------------- */

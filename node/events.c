@@ -220,6 +220,11 @@ static void on_fatal(void *data, const char *why)
     node_fatal(data, why);
 }
 
+static void on_turn(void *data)
+{
+    node_turn(data);
+}
+
 void events_fill(struct node *n, struct groups_options *o)
 {
     o->data = n;
@@ -228,5 +233,6 @@ void events_fill(struct node *n, struct groups_options *o)
     o->caught_up = on_caught_up;
     o->packet = on_packet;
     o->peer = on_peer;
+    o->turn = on_turn;
     o->fatal = on_fatal;
 }

@@ -36,3 +36,14 @@ void job_start(struct node *n, struct database *db, struct job *job,
         node_fatal(n, "the thread pool takes no more work");
     }
 }
+
+void job_run_here(struct node *n, struct database *db, struct job *job,
+                  void (*run)(struct job *), void (*done)(struct job *))
+{
+    assert(db->job == NULL);
+    job->node = n;
+    job->db = db;
+    run(job);
+    done(job);
+    node_wake(n, db);
+}

@@ -21,4 +21,8 @@ struct job {
 void job_start(struct node *n, struct database *db, struct job *job,
                void (*run)(struct job *), void (*done)(struct job *));
 
+/* The same on the loop, at once: for what is short. */
+void job_run_here(struct node *n, struct database *db, struct job *job,
+                  void (*run)(struct job *), void (*done)(struct job *));
+
 #endif

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#define ROUNDS_MAX 4u /* of woken databases, before the loop polls again */
+
 /* ---- waking databases ---------------------------------------------------- */
 
 static void on_idle(uv_idle_t *h);
@@ -26,7 +28,7 @@ void node_wake(struct node *n, struct database *db)
 
 static void say_ready(struct node *n)
 {
-    if (n->ready_said) {
+    if (n->ready_said || n->groups == NULL) {
         return;
     }
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
@@ -40,13 +42,12 @@ static void say_ready(struct node *n)
     log_info("ready", "node=%" PRIu64, n->env.node_id);
 }
 
-static void on_idle(uv_idle_t *h)
+/* One round. Those that are woken from here on have theirs in the next one. */
+static void step_awake(struct node *n)
 {
-    struct node *n = h->data;
     struct list now, *l;
 
     host_deliver_letters(n);
-    /* Those that are woken from here on have their turn in the next round. */
     list_init(&now);
     while ((l = list_pop(&n->awake)) != NULL) {
         list_push(&now, l);
@@ -58,12 +59,35 @@ static void on_idle(uv_idle_t *h)
             database_step(n, db);
         }
     }
+}
+
+static bool is_quiet(const struct node *n)
+{
+    return list_empty(&n->awake) && list_empty(&n->letters);
+}
+
+/* What is left after the last round keeps the loop from sleeping (idle). */
+void node_turn(struct node *n)
+{
+    for (unsigned round = 0; round < ROUNDS_MAX && !is_quiet(n); round++) {
+        step_awake(n);
+    }
     say_ready(n);
     if (n->stopping) {
         stop_step(n);
     }
-    if (list_empty(&n->awake) && list_empty(&n->letters)) {
+    if (is_quiet(n)) {
         uv_idle_stop(&n->idle);
+    }
+}
+
+/* While there are groups they have their turn at the end of the loop's. */
+static void on_idle(uv_idle_t *h)
+{
+    struct node *n = h->data;
+
+    if (n->groups == NULL) {
+        node_turn(n);
     }
 }
 

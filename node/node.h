@@ -55,6 +55,8 @@ void stop_step(struct node *n);
 int node_run(const struct options *options);
 /* Stop with an error line and exit status 1. */
 void node_fatal(struct node *n, const char *why);
+/* What is due now, at the end of a turn of the loop. */
+void node_turn(struct node *n);
 /* Look at a database (NULL: at the letters) from the loop, not from inside
  * this call. */
 void node_wake(struct node *n, struct database *db);

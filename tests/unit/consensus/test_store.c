@@ -18,6 +18,7 @@
 #include "consensus/store.h"
 
 #define SHARDS 3
+#define LARGE ((size_t)1 << 20) /* not written by the loop itself */
 
 struct fixture {
     uv_loop_t loop;
@@ -294,7 +295,7 @@ static void all_writes_of_a_turn_share_one_sync(void **s)
         push_append(f, (uint32_t)i % SHARDS, 1 + i, 1, 4096);
     }
     push_meta(f, 0, 2, 1);
-    assert_int_equal(f->done, 0); /* never from inside a call */
+    assert_int_equal(f->done, 0); /* never from inside store_push */
     sync_all(f);
     assert_int_equal(f->done, 33);
     assert_int_equal(store_syncs(f->store), 1);
@@ -305,14 +306,29 @@ static void what_is_queued_meanwhile_is_the_next_batch(void **s)
     struct fixture *f = *s;
 
     open_store(f);
-    push_append(f, 0, 2, 1, 10);
-    store_submit(f->store);
+    push_append(f, 0, 2, 1, LARGE); /* for the thread */
+    assert_false(store_submit(f->store));
     push_append(f, 0, 3, 1, 10);
     push_append(f, 0, 4, 1, 10);
-    store_submit(f->store); /* busy: waits */
+    assert_false(store_submit(f->store)); /* busy: waits */
+    assert_int_equal(f->done, 0);
     sync_all(f);
     assert_int_equal(f->done, 3);
     assert_int_equal(store_syncs(f->store), 2);
+}
+
+static void small_writes_are_made_at_once(void **s)
+{
+    struct fixture *f = *s;
+
+    open_store(f);
+    assert_false(store_submit(f->store)); /* nothing is queued */
+    push_append(f, 0, 2, 1, 10);
+    push_append(f, 1, 2, 1, 10);
+    assert_true(store_submit(f->store));
+    assert_int_equal(f->done, 2);
+    assert_int_equal(store_durable(f->store), store_pushed(f->store));
+    assert_int_equal(store_syncs(f->store), 1);
 }
 
 static void peers_and_the_cluster_are_remembered(void **s)
@@ -630,6 +646,7 @@ int main(void)
         TEST(entries_terms_and_votes_survive_a_restart),
         TEST(a_truncation_cuts_its_own_group_only),
         TEST(all_writes_of_a_turn_share_one_sync),
+        TEST(small_writes_are_made_at_once),
         TEST(what_is_queued_meanwhile_is_the_next_batch),
         TEST(peers_and_the_cluster_are_remembered),
         TEST(every_open_raises_the_start_counter),
