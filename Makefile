@@ -14,9 +14,9 @@ CFLAGS  += -std=gnu11 -g $(OPT) $(WARN) -fvisibility=hidden -fPIC \
 LDFLAGS += $(SANITIZE)
 LIBS    := $(shell pkg-config --libs sqlite3 libuv raft liblz4) -lpthread -ldl
 
-# vfs/ holds two link lists that share the WAL format: guests (in other
+# vfs/ holds two link lists that share the WAL format and the slot: guests (in other
 # people's processes; need only libc) and the node's part.
-VFS_SHARED := $(wildcard vfs/wal_format.c)
+VFS_SHARED := $(wildcard vfs/wal_format.c vfs/slot_word.c)
 VFS_GUEST  := $(wildcard vfs/guest_*.c)
 VFS_NODE   := $(filter-out $(VFS_SHARED) $(VFS_GUEST),$(wildcard vfs/*.c))
 
@@ -135,11 +135,13 @@ format:
 
 lint:
 	scripts/check-layers
+	scripts/check-lengths $(C_FILES)
 	clang-format-14 --dry-run --Werror $(C_FILES)
 	shellcheck scripts/* .ci/run
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --error-exitcode=1 -I. \
 	    base wire vfs consensus node shim
+	scripts/tidy $(C_FILES)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib

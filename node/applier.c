@@ -325,20 +325,42 @@ static void start_checkpoint(struct node *n, struct database *db)
     }
 }
 
+/* Is there anything but the one that its session is publishing itself? */
+static bool must_append(const struct database *db)
+{
+    const struct proposal *p = db->proposal;
+    const struct list *last = db->pending.prev;
+
+    if (list_empty(&db->pending)) {
+        return false;
+    }
+    return p == NULL || !p->accepted ||
+           LIST_ENTRY(last, struct pending, link)->position.txid !=
+               p->position.txid;
+}
+
+static bool work_is_due(struct database *db)
+{
+    return db->look_again || must_append(db) || checkpoint_is_due(db);
+}
+
 void applier_step(struct node *n, struct database *db)
 {
-    if (db->job != NULL || db->owner != NULL) {
+    if (db->job != NULL || !work_is_due(db)) {
         return;
     }
     if (now(db) < db->job_not_before_us) {
         db->env->wake_after(db->env->data, db, db->job_not_before_us - now(db));
         return;
     }
+    if (!slot_claim(db)) {
+        return;
+    }
     if (db->look_again) {
         applier_open(n, db, false);
     } else if (!list_empty(&db->pending)) {
         start_batch(n, db);
-    } else if (checkpoint_is_due(db)) {
+    } else {
         start_checkpoint(n, db);
     }
 }

@@ -48,6 +48,8 @@ static int forget_db(const struct options *o, const struct option_db *db)
         }
     }
     unlink(marker);
+    snprintf(marker, sizeof marker, "%s-marmot" SLOT_SUFFIX, db->path);
+    unlink(marker);
     contact_forget(o, db->name);
     return 0;
 }

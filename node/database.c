@@ -11,6 +11,7 @@ const struct db_times db_times_default = {
     .idle_us = 5000000,
     .propose_again_us = 1000000,
     .ask_again_us = 500000,
+    .keep_us = 50000,
 };
 
 void database_init(struct database *db, const struct db_env *env,
@@ -27,6 +28,8 @@ void database_init(struct database *db, const struct db_env *env,
     list_init(&db->sessions);
     list_init(&db->waiters);
     list_init(&db->wake_link);
+    db->slot = &db->own_slot;
+    db->slot_fd = -1;
 }
 
 void database_close(struct database *db)
@@ -34,6 +37,7 @@ void database_close(struct database *db)
     pending_drop(db, UINT64_MAX);
     proposal_free(db);
     list_remove(&db->wake_link);
+    slot_page_close(db->slot_fd, db->slot);
     checksum_close(&db->checksum);
 }
 

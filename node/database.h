@@ -28,6 +28,7 @@
 #include "node/machine.h"
 #include "vfs/apply.h"
 #include "vfs/checksum.h"
+#include "vfs/slot_word.h"
 #include "wire/session.h"
 
 struct database;
@@ -50,6 +51,7 @@ struct db_times {
     uint64_t idle_us;     /* a holder may sit idle while others wait */
     uint64_t propose_again_us;
     uint64_t ask_again_us; /* a lease that was asked for in vain */
+    uint64_t keep_us;      /* an idle session keeps the slot so long */
 };
 extern const struct db_times db_times_default;
 
@@ -88,15 +90,19 @@ struct db_env {
  *     |               +--------------- turn -------------|--> OWNED <-+
  *     |                                                  |      |
  *     +--- offer over -----------------------------------+      | PROPOSE
- *     +--- UNLOCK --- COMMITTED <-- accepted -- PROPOSING <-----+      */
+ *     +--- UNLOCK -- COMMITTING <-- accepted -- PROPOSING <-----+
+ *     ^                                                         |
+ *     +--- the node takes the slot back --- KEEPING <-----------+
+ *                                                                      */
 enum turn {
     TURN_NONE,
     TURN_WAITING,
     TURN_PARKED,
     TURN_OFFERED,
-    TURN_OWNED,     /* has the slot, may be writing frames */
-    TURN_PROPOSING, /* parts or all of its transaction are here */
-    TURN_COMMITTING /* told COMMITTED, is publishing */
+    TURN_OWNED,      /* has the slot, may be writing frames */
+    TURN_PROPOSING,  /* parts or all of its transaction are here */
+    TURN_COMMITTING, /* told COMMITTED, is publishing */
+    TURN_KEEPING     /* has left the slot and may take it again unasked */
 };
 
 /* One open database handle of an application. */
@@ -193,6 +199,12 @@ struct database {
     /* The write slot of this node. */
     struct list sessions, waiters;
     struct session *owner;
+    struct session *keeper; /* TURN_KEEPING */
+    uint32_t orphan;        /* a session that has the slot, but no connection;
+                               0: none */
+    struct slot_page *slot; /* shared with the sessions */
+    int slot_fd;
+    struct slot_page own_slot; /* `slot` where there is no file */
     struct proposal *proposal;
     struct {
         bool asked, held, recalled;
@@ -233,11 +245,24 @@ void slot_lease_recalled(struct database *db, uint64_t epoch);
 void slot_lease_lost(struct database *db);
 /* Grant, offer, ask, release: whatever is due now. */
 void slot_step(struct database *db);
-/* Nobody has the write slot, and no proposal is undecided: the local file may
- * be appended to. */
+/* Nobody has or keeps the write slot, and no proposal is undecided: the local
+ * file may be appended to. */
 bool slot_is_free(const struct database *db);
 void session_turn(struct session *s, enum turn next);
 void session_refuse(struct session *s, uint8_t reason, const char *text);
+
+/* ---- keeping.c: the slot word ---- */
+/* Learn what sessions did without saying so. */
+void slot_look(struct database *db);
+/* The node needs the slot: true when nobody has it. Otherwise whoever has it
+ * tells us when it leaves. */
+bool slot_claim(struct database *db);
+/* `s` has left the slot; what it published is noted. */
+void slot_left(struct database *db, struct session *s);
+/* The connection of the slot's owner is closed. */
+void slot_owner_gone(struct database *db, struct session *s);
+/* Take a kept slot back in time. */
+void slot_keep_step(struct database *db);
 
 /* ---- proposals.c ---- */
 void proposal_part(struct session *s, const struct session_propose *m);
@@ -247,6 +272,8 @@ void proposal_decided(struct database *db, const struct token *token,
                       enum machine_verdict verdict);
 /* Somebody else's transaction was accepted. */
 void proposal_overtaken(struct database *db);
+/* The session has published its transaction: the local file has it now. */
+void proposal_published(struct database *db, const struct wal_state *state);
 void proposal_leader_changed(struct database *db);
 void proposal_step(struct database *db);
 void proposal_free(struct database *db);

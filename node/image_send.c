@@ -121,7 +121,8 @@ static void begin(struct transfer *t)
 void image_send_step(struct node *n, struct database *db)
 {
     bool still = db->state == DB_READY && db->apply != NULL &&
-                 db->job == NULL && db->owner == NULL && !db->look_again;
+                 db->job == NULL && !db->look_again &&
+                 (list_empty(&db->image_asks) || slot_claim(db));
     struct list *l, *next;
 
     (void)n;

@@ -201,7 +201,7 @@ static int parse_member(struct parse *p, char *text)
 {
     char *at = strchr(text, '@');
     char *slash;
-    uint64_t id;
+    uint64_t id = 0;
     bool replica = false;
 
     if (at == NULL) {
@@ -292,7 +292,7 @@ static int parse_role(struct parse *p, const char *text)
 static int parse_flag(struct parse *p, int flag, const char *arg)
 {
     struct options *o = p->o;
-    uint64_t n;
+    uint64_t n = 0;
 
     switch (flag) {
     case F_DB_PATH:

@@ -407,3 +407,24 @@ void proposal_overtaken(struct database *db)
         }
     }
 }
+
+void proposal_published(struct database *db, const struct wal_state *state)
+{
+    struct proposal *p = db->proposal;
+
+    for (uint32_t i = 0; i < p->n_pages; i++) {
+        if (p->numbers[i] <= p->db_pages) {
+            checksum_set(&db->checksum, p->numbers[i], p->hashes[i]);
+        }
+    }
+    checksum_resize(&db->checksum, p->db_pages);
+    placing_applied(db, &p->position, db->checksum.sum, p->db_pages);
+    pending_drop(db, p->position.txid);
+    if (db->apply != NULL) {
+        apply_expect(db->apply, state);
+    } else {
+        db->look_again = true; /* the session has made the file: open it */
+    }
+    db->commits++;
+    proposal_free(db);
+}

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "node/node.h"
@@ -126,6 +127,8 @@ static bool same_file(const struct database *db, const struct session_hello *h)
            (db->apply == NULL || apply_check_identity(db->apply) == 0);
 }
 
+static const char moved_text[] = "the database file at this path was replaced";
+
 static void on_hello(struct session *s, const struct session_hello *h)
 {
     struct database *db = s->db;
@@ -138,8 +141,7 @@ static void on_hello(struct session *s, const struct session_hello *h)
                   "stop this node, remove the file and start again to fetch "
                   "the cluster's copy",
                   db->name, db->path, h->pid);
-        session_refuse(s, REASON_MOVED,
-                       "the database file at this path was replaced");
+        session_refuse(s, REASON_MOVED, moved_text);
         return;
     }
     s->dev = h->dev;
@@ -148,28 +150,50 @@ static void on_hello(struct session *s, const struct session_hello *h)
     s->welcomed = true;
     m.welcome.node = db->env->node_id;
     m.welcome.page_size = db->page_size;
+    m.welcome.session = db->slot_fd >= 0 ? (uint32_t)s->id : 0;
     m.welcome.offer_ms = (uint32_t)(db->env->times.offer_us / 1000);
     m.welcome.replica = db->env->replica;
     server_send(NULL, s, &m);
 }
 
-/* A file that was replaced after the hello must not be written either. */
-static void on_lock(struct session *s)
+static bool is_same_file(const struct session *s)
 {
     struct session_hello h = {.dev = s->dev, .inode = s->inode, .pid = s->pid};
 
-    if (!same_file(s->db, &h)) {
-        session_refuse(s, REASON_MOVED,
-                       "the database file at this path was replaced");
+    return same_file(s->db, &h);
+}
+
+/* A file that was replaced after the hello must not be written either. */
+static void on_lock(struct session *s)
+{
+    if (!is_same_file(s)) {
+        session_refuse(s, REASON_MOVED, moved_text);
         return;
     }
     slot_lock(s);
+}
+
+/* A session that had kept the slot did not ask: the file is checked now. */
+static void on_propose(struct session *s, const struct session_propose *p)
+{
+    struct session_message m = {.kind = SESSION_FAILED};
+
+    slot_look(s->db);
+    if (s->turn == TURN_OWNED && !is_same_file(s)) {
+        m.refused.reason = REASON_MOVED;
+        m.refused.text = moved_text;
+        m.refused.len = sizeof moved_text - 1;
+        server_send(NULL, s, &m);
+        return;
+    }
+    proposal_part(s, p);
 }
 
 static void on_status(struct session *s)
 {
     char text[TEXT_MAX];
 
+    slot_look(s->db);
     database_status(s->db, text, sizeof text);
     send_text(s, true, text);
 }
@@ -178,6 +202,7 @@ static void on_position(struct session *s)
 {
     char text[64];
 
+    slot_look(s->db);
     snprintf(text, sizeof text, "%" PRIu64 ":%016" PRIx64, s->db->applied.txid,
              s->db->applied.hash);
     send_text(s, true, text);
@@ -197,6 +222,7 @@ static void on_wait(struct session *s, const struct session_wait *w)
 void server_step(struct database *db)
 {
     uint64_t t = db->env->now_us(db->env->data);
+    bool waits = false;
 
     for (struct list *l = db->sessions.next, *next; l != &db->sessions;
          l = next) {
@@ -208,7 +234,11 @@ void server_step(struct database *db)
             send_text(s, reached, reached ? "ok" : "timeout");
         } else if (s->wait_until_us != 0) {
             db->env->wake_after(db->env->data, db, s->wait_until_us - t);
+            waits = true;
         }
+    }
+    if (waits) {
+        slot_claim(db); /* so that a commit made here is told at once */
     }
 }
 
@@ -229,7 +259,7 @@ static int on_message(struct session *s, const struct session_message *m)
         slot_park(s);
         return 0;
     case SESSION_PROPOSE:
-        proposal_part(s, &m->propose);
+        on_propose(s, &m->propose);
         return 0;
     case SESSION_UNLOCK:
         slot_unlock(s, &m->unlock);
@@ -316,7 +346,7 @@ static void on_connection(uv_stream_t *stream, int status)
     }
     list_init(&c->session.wait);
     c->session.db = db;
-    c->session.id = ++db->next_session;
+    c->session.id = (uint32_t)++db->next_session;
     c->pipe.data = c;
     buf_init(&c->in, SESSION_BYTES_MAX + 2 * READ_BYTES);
     uv_pipe_init(stream->loop, &c->pipe, 0);
@@ -343,6 +373,29 @@ static int explain(struct database *db, int rv, char *why, size_t size)
     return rv;
 }
 
+/* Session numbers start anywhere, so that no session of an earlier start has
+ * the same one. */
+static int open_slot(struct database *db, char *why, size_t size)
+{
+    char path[PATH_MAX + 32];
+    struct slot_page *page;
+    struct uuid random;
+    int fd;
+
+    snprintf(path, sizeof path, "%s-marmot" SLOT_SUFFIX, db->path);
+    fd = slot_page_open(path, true, &page);
+    if (fd < 0 || uuid_random(&random) != 0) {
+        snprintf(why, size, "cannot use %s: %s", path, err_str(fd));
+        return fd < 0 ? fd : ERR_IO;
+    }
+    socket_like(path, db->path);
+    db->slot_fd = fd;
+    db->slot = page;
+    slot_clear(page);
+    db->next_session = get_le32(random.b) & 0x3fffffffu;
+    return 0;
+}
+
 int server_start(struct node *n, struct database *db, char *why, size_t size)
 {
     char path[PATH_MAX + 16];
@@ -366,7 +419,7 @@ int server_start(struct node *n, struct database *db, char *why, size_t size)
         rv = uv_listen((uv_stream_t *)&server->pipe, 128, on_connection);
     }
     db->server = server;
-    return rv == 0 ? 0 : explain(db, rv, why, size);
+    return rv == 0 ? open_slot(db, why, size) : explain(db, rv, why, size);
 }
 
 static void on_server_closed(uv_handle_t *h)

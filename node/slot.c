@@ -3,6 +3,7 @@
  * A turn is granted only when the local file shows exactly the position that
  * the state machine has reached, so that the session builds on what is
  * committed. While any session has the slot nothing is appended to the file.
+ * How a session takes and leaves it without a message is in keeping.c.
  *
  * A parked session sits in its application's busy handler and may never come
  * back, so its turn is only offered, for a short time. */
@@ -18,9 +19,10 @@ static const unsigned may_become[] = {
     [TURN_WAITING] = TO(PARKED) | TO(OWNED) | TO(NONE),
     [TURN_PARKED] = TO(OFFERED) | TO(WAITING) | TO(NONE),
     [TURN_OFFERED] = TO(OWNED) | TO(NONE) | TO(WAITING),
-    [TURN_OWNED] = TO(PROPOSING) | TO(NONE) | TO(OFFERED),
+    [TURN_OWNED] = TO(PROPOSING) | TO(NONE) | TO(OFFERED) | TO(KEEPING),
     [TURN_PROPOSING] = TO(COMMITTING) | TO(OWNED) | TO(NONE),
-    [TURN_COMMITTING] = TO(NONE),
+    [TURN_COMMITTING] = TO(NONE) | TO(KEEPING),
+    [TURN_KEEPING] = TO(OWNED) | TO(NONE),
 };
 
 /* The only place where a session's state changes. */
@@ -60,7 +62,8 @@ static void wake(struct database *db)
 
 bool slot_is_free(const struct database *db)
 {
-    return db->owner == NULL && db->proposal == NULL;
+    return db->owner == NULL && db->keeper == NULL && db->orphan == 0 &&
+           db->proposal == NULL;
 }
 
 /* ---- the lease ----------------------------------------------------------- */
@@ -120,14 +123,11 @@ static void maybe_release(struct database *db)
         }
         return;
     }
-    if (!slot_is_free(db)) {
-        return;
-    }
     held = now(db) - db->lease.since_us;
-    if (held >= times->quantum_us) {
-        release(db);
-    } else {
+    if (held < times->quantum_us) {
         db->env->wake_after(db->env->data, db, times->quantum_us - held);
+    } else if (slot_claim(db) && slot_is_free(db)) {
+        release(db);
     }
 }
 
@@ -192,6 +192,7 @@ static void grant(struct database *db, struct session *s)
     list_remove(&s->wait);
     session_turn(s, TURN_OWNED);
     db->owner = s;
+    slot_grant(db->slot, (uint32_t)s->id);
     s->base = db->applied;
     m.position = s->base;
     db->env->session_send(db->env->data, s, &m);
@@ -237,7 +238,8 @@ void slot_step(struct database *db)
         maybe_release(db);
     }
     s = first_waiter(db);
-    if (s != NULL && s->turn != TURN_OFFERED && may_grant(db)) {
+    if (s != NULL && s->turn != TURN_OFFERED && slot_claim(db) &&
+        may_grant(db)) {
         if (s->turn == TURN_WAITING) {
             grant(db, s);
         } else {
@@ -246,6 +248,7 @@ void slot_step(struct database *db)
     }
     maybe_release(db);
     maybe_ask(db);
+    slot_keep_step(db);
 }
 
 /* ---- what a session says ------------------------------------------------- */
@@ -266,6 +269,10 @@ void slot_lock(struct session *s)
     if (s->turn == TURN_OFFERED && may_grant(db) && first_waiter(db) == s) {
         grant(db, s);
         return;
+    }
+    slot_look(db);
+    if (db->keeper == s) {
+        slot_claim(db);
     }
     if (db->owner == s) {
         /* A faulty guest: it is writing and asks again. */
@@ -293,25 +300,18 @@ void slot_park(struct session *s)
     wake(s->db);
 }
 
-/* The session has published its transaction: the local file has it now. */
-static void published(struct database *db, const struct session_unlock *u)
+static void unlocked(struct database *db, struct session *s, uint8_t kind)
 {
-    struct proposal *p = db->proposal;
-
-    for (uint32_t i = 0; i < p->n_pages; i++) {
-        if (p->numbers[i] <= p->db_pages) {
-            checksum_set(&db->checksum, p->numbers[i], p->hashes[i]);
-        }
+    db->owner = NULL;
+    if (slot_state_of(db->slot, (uint32_t)s->id) == SLOT_OWNED) {
+        slot_clear(db->slot); /* a session that does not know of the word */
     }
-    checksum_resize(&db->checksum, p->db_pages);
-    placing_applied(db, &p->position, db->checksum.sum, p->db_pages);
-    pending_drop(db, p->position.txid);
-    if (db->apply != NULL) {
-        apply_expect(db->apply, &u->state);
+    if (s->turn == TURN_OWNED && kind == UNLOCK_STALE) {
+        session_turn(s, TURN_OFFERED);
+        list_push_front(&db->waiters, &s->wait);
     } else {
-        db->look_again = true; /* the session has made the file: open it */
+        session_turn(s, TURN_NONE);
     }
-    db->commits++;
 }
 
 void slot_unlock(struct session *s, const struct session_unlock *u)
@@ -322,8 +322,7 @@ void slot_unlock(struct session *s, const struct session_unlock *u)
         return; /* an UNLOCK that crossed something: nothing is held */
     }
     if (s->turn == TURN_COMMITTING && u->kind == UNLOCK_PUBLISHED) {
-        published(db, u);
-        proposal_free(db);
+        proposal_published(db, &u->state);
     } else if (s->turn == TURN_COMMITTING) {
         /* told COMMITTED, yet not published: the applier does it */
         db->look_again = true;
@@ -334,13 +333,7 @@ void slot_unlock(struct session *s, const struct session_unlock *u)
             proposal_free(db);
         }
     }
-    db->owner = NULL;
-    if (s->turn == TURN_OWNED && u->kind == UNLOCK_STALE) {
-        session_turn(s, TURN_OFFERED);
-        list_push_front(&db->waiters, &s->wait);
-    } else {
-        session_turn(s, TURN_NONE);
-    }
+    unlocked(db, s, u->kind);
     slot_step(db);
     wake(db);
 }
@@ -350,17 +343,17 @@ void slot_gone(struct session *s)
     struct database *db = s->db;
 
     list_remove(&s->wait);
-    if (db->owner == s) {
+    slot_look(db);
+    if (db->owner == s && s->turn == TURN_PROPOSING && db->proposal->complete) {
+        db->proposal->session = NULL; /* it goes on without the session */
+    } else if (db->owner == s && s->turn != TURN_OWNED) {
         /* After COMMITTED it may or may not have published: look at the file
          * before anything is appended to it. */
-        db->owner = NULL;
-        db->look_again = s->turn == TURN_COMMITTING;
-        if (s->turn == TURN_COMMITTING ||
-            (s->turn == TURN_PROPOSING && !db->proposal->complete)) {
-            proposal_free(db);
-        } else if (s->turn == TURN_PROPOSING) {
-            db->proposal->session = NULL;
-        }
+        db->look_again = db->look_again || s->turn == TURN_COMMITTING;
+        proposal_free(db);
+    }
+    if (db->owner == s || db->keeper == s) {
+        slot_owner_gone(db, s);
     }
     s->turn = TURN_NONE;
     wake(db);

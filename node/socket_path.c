@@ -73,6 +73,14 @@ static void take_owner_and_mode(const char *path, const char *like,
     }
 }
 
+void socket_like(const char *path, const char *like)
+{
+    char copy[PATH_MAX];
+
+    snprintf(copy, sizeof copy, "%s", path);
+    take_owner_and_mode(path, like, dirname(copy));
+}
+
 int socket_listen(const char *path, const char *like)
 {
     struct sockaddr_un a;

@@ -10,4 +10,8 @@
  * -errno. */
 int socket_listen(const char *path, const char *like);
 
+/* Give `path` the owner and mode of the database `like`, or of the folder while
+ * that is missing. */
+void socket_like(const char *path, const char *like);
+
 #endif

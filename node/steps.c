@@ -4,6 +4,7 @@
 
 void database_step(struct node *n, struct database *db)
 {
+    slot_look(db);
     contact_step(n, db);
     proposal_step(db);
     if (db->state == DB_READY) {

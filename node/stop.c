@@ -12,7 +12,9 @@
 static bool any_owner(const struct node *n)
 {
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
-        if (LIST_ENTRY(l, struct database, link)->owner != NULL) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        slot_look(db);
+        if (db->owner != NULL) {
             return true;
         }
     }

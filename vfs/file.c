@@ -47,7 +47,7 @@ static int read_start(const char *path, uint8_t header[DB_HEADER_BYTES])
 static bool begins(const char *path, const char *suffix, bool nonzero)
 {
     char *name = sqlite3_mprintf("%s%s", path, suffix);
-    uint8_t start[DB_HEADER_BYTES];
+    uint8_t start[DB_HEADER_BYTES] = {0};
     int got = name == NULL ? -ENOMEM : read_start(name, start);
 
     sqlite3_free(name);
@@ -64,7 +64,7 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 
 int file_classify(const char *path, enum file_kind *kind, uint32_t *page_size)
 {
-    uint8_t header[DB_HEADER_BYTES];
+    uint8_t header[DB_HEADER_BYTES] = {0};
     int got = read_start(path, header);
     uint32_t size;
 

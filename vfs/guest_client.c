@@ -4,6 +4,7 @@
 #include "vfs/guest_client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,7 +36,7 @@ void guest_client_init(struct guest_client *c, const char *path)
 {
     memset(c, 0, sizeof *c);
     c->path = path;
-    c->fd = -1;
+    c->fd = c->slot_fd = -1;
     c->answer_ms = COMMIT_WAIT_MS;
     buf_init(&c->in, IN_BYTES_MAX);
     buf_init(&c->out, OUT_BYTES_MAX);
@@ -57,10 +58,18 @@ void guest_client_drop(struct guest_client *c)
     buf_reset(&c->out);
 }
 
+static void detach_slot(struct guest_client *c)
+{
+    slot_page_close(c->slot_fd, c->slot);
+    c->slot = NULL;
+    c->slot_fd = -1;
+}
+
 void guest_client_close(struct guest_client *c)
 {
     guest_fork_forget(c);
     guest_client_drop(c);
+    detach_slot(c);
     buf_close(&c->in);
     buf_close(&c->out);
 }
@@ -160,6 +169,22 @@ static int broken(struct guest_client *c, int err)
                                  : "the connection to the node broke");
 }
 
+/* Without the slot word everything is asked for, which is only slower. It stays
+ * when the connection breaks: the lock may still have to be left. */
+static void attach_slot(struct guest_client *c, uint32_t session)
+{
+    char path[PATH_MAX + 32];
+
+    detach_slot(c);
+    snprintf(path, sizeof path, "%s" SLOT_SUFFIX, c->path);
+    c->slot_fd = session == 0 ? -1 : slot_page_open(path, false, &c->slot);
+    c->session = session;
+    if (c->slot_fd >= 0 && slot_session_begin(c->slot_fd, session) != 0) {
+        detach_slot(c);
+    }
+    c->slot_fd = c->slot == NULL ? -1 : c->slot_fd;
+}
+
 static int greet(struct guest_client *c, const struct session_hello *hello)
 {
     struct session_message m = {.kind = SESSION_HELLO, .hello = *hello};
@@ -176,7 +201,11 @@ static int greet(struct guest_client *c, const struct session_hello *hello)
         guest_client_drop(c);
         return rc;
     }
-    return m.kind == SESSION_WELCOME ? 0 : broken(c, ERR_CORRUPT);
+    if (m.kind != SESSION_WELCOME) {
+        return broken(c, ERR_CORRUPT);
+    }
+    attach_slot(c, m.welcome.session);
+    return 0;
 }
 
 static int establish(struct guest_client *c, const struct session_hello *hello)
@@ -260,12 +289,12 @@ int guest_client_lock(struct guest_client *c, const struct session_hello *hello,
     return rc == 0 ? lock_answer(c, &m, position) : broken(c, rc);
 }
 
-bool guest_client_alive(struct guest_client *c)
+static bool connected(struct guest_client *c)
 {
     uint8_t byte;
     ssize_t n;
 
-    if (c->fd < 0 || !c->granted) {
+    if (c->fd < 0) {
         return false;
     }
     n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -274,6 +303,26 @@ bool guest_client_alive(struct guest_client *c)
     }
     broken(c, ERR_CLOSED);
     return false;
+}
+
+bool guest_client_alive(struct guest_client *c)
+{
+    return c->granted && connected(c);
+}
+
+bool guest_client_kept(const struct guest_client *c)
+{
+    return c->fd >= 0 && c->slot != NULL && slot_is_kept(c->slot, c->session);
+}
+
+bool guest_client_retake(struct guest_client *c)
+{
+    if (!connected(c) || !slot_retake(c->slot, c->session)) {
+        return false;
+    }
+    c->parked = false;
+    c->granted = true;
+    return true;
 }
 
 static int unknown(struct guest_client *c, const char *why)
@@ -295,6 +344,7 @@ static int commit_answer(struct guest_client *c, const struct proposal *p)
     }
     switch (m.kind) {
     case SESSION_COMMITTED:
+        c->txid = m.position.txid;
         return 0;
     case SESSION_CONFLICT:
         return say(c, ERR_CONFLICT, "another transaction came first");
@@ -332,15 +382,23 @@ int guest_client_propose(struct guest_client *c, const struct proposal *p)
 }
 
 void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
-                         const struct wal_state *state)
+                         const struct wal_state *state, bool keep)
 {
     struct session_message m = {.kind = SESSION_UNLOCK};
+    bool granted = c->fd >= 0 && c->granted;
+    bool tell = c->slot == NULL;
 
     m.unlock.kind = (uint8_t)kind;
     if (state != NULL) {
         m.unlock.state = *state;
     }
-    if (c->fd >= 0 && c->granted && send_message(c, &m) != 0) {
+    if (c->slot != NULL) {
+        if (state != NULL && granted) {
+            slot_record(c->slot, c->txid, state);
+        }
+        tell = slot_leave(c->slot, c->session, keep && granted);
+    }
+    if (tell && granted && send_message(c, &m) != 0) {
         guest_client_drop(c);
     }
     c->granted = false;

@@ -17,15 +17,20 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "vfs/slot_word.h"
 #include "wire/session.h"
 
 #define CLIENT_TEXT_BYTES 512
 
 struct guest_client {
-    const char *path;   /* of the socket; borrowed */
-    int fd;             /* -1: not connected */
-    bool parked;        /* a LOCK of ours is in the node's queue */
-    bool granted;       /* and this one was granted */
+    const char *path;       /* of the socket; borrowed */
+    int fd;                 /* -1: not connected */
+    bool parked;            /* a LOCK of ours is in the node's queue */
+    bool granted;           /* and this one was granted */
+    struct slot_page *slot; /* NULL: the lock is always asked for */
+    int slot_fd;
+    uint32_t session;   /* our number in it */
+    uint64_t txid;      /* of the last commit */
     uint32_t answer_ms; /* how long a commit may wait for its answer */
     struct buf in, out;
     size_t used; /* bytes of `in` that the last message took */
@@ -63,6 +68,12 @@ void guest_client_drop(struct guest_client *c);
 int guest_client_lock(struct guest_client *c, const struct session_hello *hello,
                       struct position *position);
 
+/* Have we kept the write lock since the last time? guest_client_retake then
+ * takes it without a question; false: ask. The WRITE slot of the -shm must be
+ * held before. */
+bool guest_client_kept(const struct guest_client *c);
+bool guest_client_retake(struct guest_client *c);
+
 /* Is the connection on which the lock was granted still there? */
 bool guest_client_alive(struct guest_client *c);
 
@@ -72,10 +83,11 @@ bool guest_client_alive(struct guest_client *c);
  * connection has been dropped. */
 int guest_client_propose(struct guest_client *c, const struct proposal *p);
 
-/* Give the lock back; a no-op when the connection is gone. `state` belongs to
- * UNLOCK_PUBLISHED. */
+/* Give the lock back. With `keep`, and unless the node wants it, nothing is
+ * said and it is kept for the next time. `state` belongs to UNLOCK_PUBLISHED.
+ */
 void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
-                         const struct wal_state *state);
+                         const struct wal_state *state, bool keep);
 
 /* SESSION_STATUS, SESSION_POSITION, or SESSION_WAIT with `wait`: the node's
  * text as a C string in `text` (TEXT_MAX + 1 bytes), and its flag. */

@@ -32,6 +32,8 @@ int guest_code_commit(int err)
         return SQLITE_BUSY_SNAPSHOT;
     case ERR_READONLY:
         return SQLITE_READONLY;
+    case ERR_FOREIGN:
+        return SQLITE_READONLY_DBMOVED;
     case ERR_UNKNOWN_OUTCOME:
         return MARMOT_IOERR_UNKNOWN;
     default:

@@ -42,7 +42,7 @@ int guest_create_lock(struct guest_db *db)
     }
     rc = db->main->pMethods->xLock(db->main, SQLITE_LOCK_RESERVED);
     if (rc != SQLITE_OK) {
-        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL);
+        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, false);
         return rc;
     }
     guest_new_begin(&db->fresh);
@@ -113,7 +113,7 @@ void guest_create_unlock(struct guest_db *db)
 
     guest_client_unlock(&db->client,
                         db->fresh.accepted ? UNLOCK_PUBLISHED : UNLOCK_NOTHING,
-                        &none);
+                        db->fresh.accepted ? &none : NULL, false);
     guest_new_end(&db->fresh);
 }
 

@@ -167,7 +167,7 @@ int guest_db_grant(struct guest_db *db, struct position *position)
 
 void guest_db_stale(struct guest_db *db)
 {
-    guest_client_unlock(&db->client, UNLOCK_STALE, NULL);
+    guest_client_unlock(&db->client, UNLOCK_STALE, NULL, false);
     guest_wait_skip();
 }
 

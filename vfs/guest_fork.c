@@ -30,6 +30,11 @@ static void in_child(void)
             close(c->fd);
             c->fd = -1;
         }
+        if (c->slot_fd >= 0) {
+            close(c->slot_fd); /* the mapping is not the child's anyway */
+            c->slot_fd = -1;
+            c->slot = NULL;
+        }
     }
     pthread_mutex_unlock(&mutex);
 }

@@ -45,9 +45,32 @@ static void index_state(const uint8_t *header, struct wal_state *state)
     memcpy(state->salt, header + AT_SALT, sizeof state->salt);
 }
 
-static int lock_write(struct guest_db *db)
+static int hold_slot(struct guest_db *db)
 {
-    uint8_t now[INDEX_HEADER_BYTES];
+    return base_shm_lock(db, WRITE, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED);
+}
+
+static int let_slot_go(struct guest_db *db)
+{
+    return base_shm_lock(db, WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+}
+
+/* The real slot first: a node that starts after ours died takes it exclusively
+ * for a moment, so either we see that ours is gone, or it sees us. */
+static bool retake(struct guest_db *db)
+{
+    if (!guest_client_kept(&db->client) || hold_slot(db) != SQLITE_OK) {
+        return false;
+    }
+    if (guest_client_retake(&db->client)) {
+        return true;
+    }
+    let_slot_go(db);
+    return false;
+}
+
+static int ask(struct guest_db *db)
+{
     struct position position;
     int err = guest_db_grant(db, &position);
     int rc;
@@ -55,15 +78,25 @@ static int lock_write(struct guest_db *db)
     if (err != 0) {
         return guest_code_lock(err);
     }
-    rc = base_shm_lock(db, WRITE, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED);
+    rc = hold_slot(db);
     if (rc != SQLITE_OK) {
-        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL);
+        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, true);
+    }
+    return rc;
+}
+
+static int lock_write(struct guest_db *db)
+{
+    uint8_t now[INDEX_HEADER_BYTES];
+    int rc = retake(db) ? SQLITE_OK : ask(db);
+
+    if (rc != SQLITE_OK) {
         return rc;
     }
     if (!guest_db_index_header(db, now) ||
         memcmp(now, db->seen, sizeof now) != 0) {
         guest_db_stale(db);
-        base_shm_lock(db, WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+        let_slot_go(db);
         return SQLITE_BUSY_SNAPSHOT;
     }
     capture_lock(&db->capture, index_page_size(now));
@@ -83,13 +116,14 @@ static void tell_published(struct guest_db *db)
     if (guest_db_index_header(db, header)) {
         index_state(header, &state);
         if (!db->broken && state.frame == db->commit_frame) {
-            guest_client_unlock(&db->client, UNLOCK_PUBLISHED, &state);
+            guest_client_unlock(&db->client, UNLOCK_PUBLISHED, &state, true);
             return;
         }
     }
     guest_log(SQLITE_WARNING, "%s: a commit could not be shown locally",
               db->path);
     guest_client_drop(&db->client);
+    guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, true);
 }
 
 static int unlock_write(struct guest_db *db)
@@ -97,10 +131,10 @@ static int unlock_write(struct guest_db *db)
     if (capture_unlock(&db->capture)) {
         tell_published(db);
     } else {
-        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL);
+        guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, true);
     }
     db->writer = false;
-    return base_shm_lock(db, WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+    return let_slot_go(db);
 }
 
 static bool is_writer(const struct guest_db *db, int slot, int flags)

@@ -23,9 +23,9 @@ static void folder_of(const char *path, char folder[PATH_MAX])
     size_t len = slash == NULL ? 0 : (size_t)(slash - path);
 
     if (slash == NULL || len >= PATH_MAX) {
-        strcpy(folder, ".");
+        memcpy(folder, ".", sizeof ".");
     } else if (len == 0) {
-        strcpy(folder, "/");
+        memcpy(folder, "/", sizeof "/");
     } else {
         memcpy(folder, path, len);
         folder[len] = '\0';

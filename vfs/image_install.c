@@ -205,7 +205,7 @@ static int apply_image(struct image_writer *w, struct apply *a,
                        struct page_reader *old)
 {
     uint32_t step = IMAGE_RUN_BYTES / w->page_size;
-    uint8_t *images = malloc(2 * IMAGE_RUN_BYTES);
+    uint8_t *images = malloc(2 * (size_t)IMAGE_RUN_BYTES);
     struct wal_state state;
     int err = images == NULL ? -ENOMEM : apply_begin(a, w->pages);
 
@@ -402,7 +402,7 @@ int image_writer_install(struct image_writer *w, uint64_t checksum,
         return err;
     }
     if (aside != NULL) {
-        strcpy(aside, name);
+        snprintf(aside, PATH_MAX, "%s", name);
     }
     image_writer_cancel(w);
     return 0;

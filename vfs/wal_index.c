@@ -28,7 +28,7 @@
 #define BLOCK_FRAMES 4096u
 #define HASH_SLOTS 8192u
 #define HASH_FACTOR 383u
-#define HASH_OFFSET (BLOCK_FRAMES * 4)
+#define HASH_OFFSET ((size_t)BLOCK_FRAMES * 4)
 #define HEADERS_BYTES 136u
 #define FIRST_FRAMES (BLOCK_FRAMES - HEADERS_BYTES / 4)
 #define SUMMED_BYTES 40
@@ -133,8 +133,8 @@ static uint32_t next_slot(uint32_t slot)
 
 static void block_zero(const struct block *b)
 {
-    memset((void *)b->pages, 0, b->frames * 4);
-    memset((void *)b->hash, 0, HASH_SLOTS * 2);
+    memset((void *)b->pages, 0, (size_t)b->frames * 4);
+    memset((void *)b->hash, 0, (size_t)HASH_SLOTS * 2);
 }
 
 /* Drop all entries behind the first `keep`. */
@@ -145,7 +145,7 @@ static void block_cut(const struct block *b, uint32_t keep)
             __atomic_store_n(&b->hash[i], 0, __ATOMIC_RELAXED);
         }
     }
-    memset((void *)(b->pages + keep), 0, (b->frames - keep) * 4);
+    memset((void *)(b->pages + keep), 0, (size_t)(b->frames - keep) * 4);
 }
 
 /* `place` is 1-based. The array first: who finds the hash entry looks there. */

@@ -89,7 +89,7 @@ static void put_welcome(uint8_t *p, const struct session_welcome *w)
     put_le32(p + 8, w->page_size);
     put_le32(p + 12, w->offer_ms);
     put_le32(p + 16, w->replica);
-    put_le32(p + 20, 0);
+    put_le32(p + 20, w->session);
 }
 
 static void put_propose(uint8_t *p, const struct session_propose *r)
@@ -222,9 +222,7 @@ static int get_welcome(const uint8_t *p, struct session_welcome *w)
     if (w->page_size != 0 && !page_size_valid(w->page_size)) {
         return ERR_CORRUPT;
     }
-    if (get_le32(p + 20) != 0) {
-        return ERR_CORRUPT;
-    }
+    w->session = get_le32(p + 20);
     return get_flag(p + 16, &w->replica);
 }
 

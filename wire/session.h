@@ -78,6 +78,7 @@ struct session_welcome {
     uint64_t node;
     uint32_t page_size; /* 0: the database has no page yet */
     uint32_t offer_ms;  /* how long an OFFER is kept */
+    uint32_t session;   /* its number in the slot word; 0: ask every time */
     bool replica;
 };
 

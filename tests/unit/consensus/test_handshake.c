@@ -298,7 +298,8 @@ static unsigned fill_queue(const char *address, int *fds, unsigned max)
     for (bool hangs = false; n < max && !hangs; n++) {
         struct pollfd poll_for = {.events = POLLOUT};
         fds[n] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        connect(fds[n], (struct sockaddr *)&to, sizeof(struct sockaddr_in));
+        (void)connect(fds[n], (struct sockaddr *)&to,
+                      sizeof(struct sockaddr_in));
         poll_for.fd = fds[n];
         hangs = poll(&poll_for, 1, 50) == 0;
     }

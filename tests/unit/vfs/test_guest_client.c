@@ -104,7 +104,7 @@ static void a_grant_that_crosses_the_park_is_taken(void **state)
     assert_int_equal(lock(t), 0);
     assert_true(guest_client_alive(&t->c));
     assert_int_equal(guest_client_propose(&t->c, &small), 0);
-    guest_client_unlock(&t->c, UNLOCK_NOTHING, NULL);
+    guest_client_unlock(&t->c, UNLOCK_NOTHING, NULL, true);
     assert_false(guest_client_alive(&t->c));
     talk_free(t);
 }

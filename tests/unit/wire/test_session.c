@@ -348,7 +348,7 @@ static void reserved_values_are_refused(void **state)
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
     buf_reset(out);
     session_encode(&welcome, out);
-    out->data[out->len - 1] = 1;
+    out->data[out->len - 8] = 2;
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
     buf_reset(out);
     welcome.welcome.page_size = 1000;
