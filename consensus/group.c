@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "consensus/alloc.h"
@@ -64,6 +65,7 @@ static void report_leader(struct group *g)
               term);
     if (leader == o->node_id) {
         memset(g->commit_sent, 0, sizeof g->commit_sent);
+        memset(g->proposed, 0, sizeof g->proposed);
         g->commit_pushed = 0;
         leadership_gained(g);
     } else if (leader != 0 && raft_state(&g->raft) == RAFT_FOLLOWER &&
@@ -129,8 +131,9 @@ uint64_t group_bytes(const struct group *g)
     return g->io.bytes + g->pending_bytes;
 }
 
-void group_propose(struct group *g, void *bytes, size_t len)
+void group_propose(struct group *g, unsigned slot, void *bytes, size_t len)
 {
+    g->proposers |= 1ull << slot;
     if (g->n_pending == g->pending_cap) {
         g->pending_cap = g->pending_cap == 0 ? 16 : g->pending_cap * 2;
         g->pending = must_grow(g->pending, g->pending_cap * sizeof *g->pending);
@@ -146,6 +149,7 @@ static void drop_pending(struct group *g)
     }
     g->n_pending = 0;
     g->pending_bytes = 0;
+    g->proposers = 0;
 }
 
 /* What became of the entries is learned in apply(): this is called after the
@@ -155,6 +159,20 @@ static void applied_first(struct raft_apply *req, int status, void *result)
     (void)status;
     (void)result;
     free(req);
+}
+
+static void note_appended(struct group *g)
+{
+    uint64_t now = clock_us();
+
+    for (unsigned i = 0; i < g->all->n_members; i++) {
+        if (g->proposers & 1ull << i) {
+            g->proposed[i] = peek_last(&g->raft);
+        }
+    }
+    g->proposers = 0;
+    g->steady = now - g->appended_us < PUSH_MS * 1000u;
+    g->appended_us = now;
 }
 
 /* All proposals of a turn in one append and one message per follower. */
@@ -176,6 +194,7 @@ static void append_pending(struct group *g)
     }
     g->n_pending = 0;
     g->pending_bytes = 0;
+    note_appended(g);
     filters_settle(&g->filters);
 }
 
@@ -221,6 +240,13 @@ static void push_to(struct group *g, const struct member *to, raft_index match)
     g->filters.io.send(&g->filters.io, NULL, &m, NULL);
 }
 
+/* Do the next entries come soon anyway, and is nobody waiting at that node? */
+static bool can_wait(const struct group *g, unsigned slot)
+{
+    return g->commit_sent[slot] >= g->proposed[slot] && g->steady &&
+           clock_us() - g->appended_us < PUSH_MS * 1000u;
+}
+
 /* Followers learn of a new commit index with the next entries or heartbeat,
  * which may be 100 ms away; tell those to whom nothing told it yet. */
 static void push_commit(struct group *g)
@@ -239,7 +265,9 @@ static void push_commit(struct group *g)
             !peek_progress(&g->raft, m->id, &p)) {
             continue;
         }
-        if (!p.probing && !p.snapshot && p.match > g->commit_sent[i]) {
+        if (can_wait(g, i)) {
+            groups_push_soon(all);
+        } else if (!p.probing && !p.snapshot && p.match > g->commit_sent[i]) {
             push_to(g, m, p.match);
         }
         all_know = all_know && g->commit_sent[i] >= commit;

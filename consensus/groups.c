@@ -127,9 +127,10 @@ static bool is_full(const struct groups *g, size_t more)
     return groups_log_bytes(g) + more > g->options.log_bytes_max;
 }
 
-static void take_proposal(struct groups *g, uint64_t peer,
+static void take_proposal(struct groups *g, const struct member *from,
                           const struct packet *p)
 {
+    uint64_t peer = from->id;
     struct group *group = g->groups[p->group];
     void *copy;
 
@@ -149,7 +150,7 @@ static void take_proposal(struct groups *g, uint64_t peer,
     }
     copy = must_alloc(p->len);
     memcpy(copy, p->payload, p->len);
-    group_propose(group, copy, p->len);
+    group_propose(group, (unsigned)(from - g->members), copy, p->len);
 }
 
 static void take_raft(struct groups *g, uint64_t peer, const struct packet *p)
@@ -180,7 +181,7 @@ static void on_packet(void *data, uint64_t peer, const struct packet *p)
     if (p->kind == PACKET_RAFT) {
         take_raft(g, peer, p);
     } else if (p->kind == PACKET_PROPOSE) {
-        take_proposal(g, peer, p);
+        take_proposal(g, m, p);
     } else if (p->kind >= PACKET_HOST && g->options.packet != NULL) {
         g->options.packet(g->options.data, peer, p->kind, p->group, p->payload,
                           p->len);
@@ -279,15 +280,29 @@ static int start_transport(struct groups *g, char *why, size_t why_size)
     return rv;
 }
 
+/* Only so that there is a turn of the loop. */
+static void on_push(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+void groups_push_soon(struct groups *g)
+{
+    if (!uv_is_active((uv_handle_t *)&g->push)) {
+        uv_timer_start(&g->push, on_push, PUSH_MS, 0);
+    }
+}
+
 static void start_handles(struct groups *g)
 {
     uv_loop_t *loop = g->options.loop;
 
     uv_timer_init(loop, &g->timer);
+    uv_timer_init(loop, &g->push);
     uv_prepare_init(loop, &g->prepare);
     uv_check_init(loop, &g->check);
-    g->timer.data = g->prepare.data = g->check.data = g;
-    g->open_handles = 3;
+    g->timer.data = g->push.data = g->prepare.data = g->check.data = g;
+    g->open_handles = 4;
     uv_timer_start(&g->timer, on_timer, 0, 0);
     /* Started after the transport's, so run before it. */
     uv_prepare_start(&g->prepare, on_prepare);
@@ -388,7 +403,7 @@ int groups_propose(struct groups *g, unsigned group, void *bytes, size_t len)
     } else if (g->state > GROUPS_DRAINING || !g->booted) {
         rv = ERR_NO_LEADER;
     } else if (group_leads(to)) {
-        group_propose(to, bytes, len);
+        group_propose(to, g->self, bytes, len);
         return 0;
     } else {
         leader = groups_member(g, to->leader);

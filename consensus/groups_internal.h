@@ -23,6 +23,10 @@
  * means something. */
 #define PING_MS 100u
 
+/* While entries follow one another within this time, each brings the commit
+ * index of those before it, and nothing is pushed. */
+#define PUSH_MS 2u
+
 /* A member of the cluster, this node included. */
 struct member {
     struct groups *all;
@@ -63,6 +67,11 @@ struct group {
     /* commit index that each member has been sent, by slot */
     raft_index commit_sent[NODES_MAX];
     raft_index commit_pushed; /* all have it */
+    /* last entry that each member proposed: its session waits for the commit */
+    raft_index proposed[NODES_MAX];
+    uint64_t proposers; /* of the pending proposals, a bit a slot */
+    uint64_t appended_us;
+    bool steady; /* the last two appends came one soon after the other */
 
     /* leadership.c */
     struct raft_transfer transfer;
@@ -100,7 +109,7 @@ struct groups {
     struct raft_io_host host;
     struct group **groups; /* options.shards of them */
     unsigned open_groups;
-    uv_timer_t timer;
+    uv_timer_t timer, push;
     uv_prepare_t prepare;
     uv_check_t check;
     unsigned open_handles;
@@ -115,6 +124,9 @@ uint64_t groups_now(const struct groups *g);
 void groups_fatal(struct groups *g, const char *why);
 /* NULL: no such member. */
 struct member *groups_member(struct groups *g, uint64_t id);
+
+/* Have a turn of the loop soon, to push a commit index. */
+void groups_push_soon(struct groups *g);
 
 void groups_free_all(struct groups *g);
 
@@ -133,8 +145,8 @@ void group_tick(struct group *g);
 /* Append this turn's proposals, tell followers of a new commit index. */
 void group_flush(struct group *g);
 void group_recv(struct group *g, struct raft_message *m);
-/* Takes `bytes`. */
-void group_propose(struct group *g, void *bytes, size_t len);
+/* Takes `bytes`. `slot`: the member that proposes it. */
+void group_propose(struct group *g, unsigned slot, void *bytes, size_t len);
 bool group_leads(const struct group *g);
 uint64_t group_bytes(const struct group *g);
 /* The peer in `slot` may have lost messages. */

@@ -33,6 +33,7 @@ static void store_closed(void *data)
 
     g->state = GROUPS_CLOSING_HANDLES;
     uv_close((uv_handle_t *)&g->timer, handle_closed);
+    uv_close((uv_handle_t *)&g->push, handle_closed);
     uv_close((uv_handle_t *)&g->prepare, handle_closed);
     uv_close((uv_handle_t *)&g->check, handle_closed);
 }
