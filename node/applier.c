@@ -86,11 +86,14 @@ static void open_failed(struct open_job *o)
         apply_close(o->apply, false);
     }
     if (o->job.rv == ERR_BUSY) {
-        log_info("waiting",
-                 "db=%s path=%s why=\"a program still holds a lock "
-                 "on the database; it is opened when that ends\"",
-                 db->name, db->path);
-        retry_after(db, 10 * RETRY_US);
+        if (!db->waiting_said) {
+            db->waiting_said = true;
+            log_info("waiting",
+                     "db=%s path=%s why=\"a program still holds a lock "
+                     "on the database; it is opened when that ends\"",
+                     db->name, db->path);
+        }
+        retry_after(db, RETRY_US);
         return;
     }
     snprintf(db->why, sizeof db->why, "cannot open %s: %s", db->path,
@@ -175,6 +178,9 @@ static void run_batch(struct job *job)
     struct batch_job *b = LIST_ENTRY(job, struct batch_job, job);
     struct database *db = job->db;
 
+    if (!batch_has_pages(&b->pending)) {
+        return;
+    }
     if (db->apply == NULL) {
         b->created = true;
         job->rv = batch_create(db->path, &b->pending);

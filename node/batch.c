@@ -83,6 +83,16 @@ static int walk_all(const struct list *pending, page_fn page, void *data)
     return rv;
 }
 
+bool batch_has_pages(const struct list *pending)
+{
+    for (const struct list *l = pending->next; l != pending; l = l->next) {
+        if (LIST_ENTRY(l, struct pending, link)->brings_pages) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct changes {
     uint32_t *numbers;
     uint64_t *hashes;

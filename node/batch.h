@@ -5,6 +5,7 @@
 #ifndef NODE_BATCH_H
 #define NODE_BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -20,5 +21,9 @@ int batch_apply(struct apply *a, struct checksum *checksum,
 /* The first transactions of a database that has no file yet: written as a
  * new file at `path`. */
 int batch_create(const char *path, const struct list *pending);
+
+/* Does any of them bring a page? An empty transaction only moves the position.
+ */
+bool batch_has_pages(const struct list *pending);
 
 #endif

@@ -117,8 +117,13 @@ struct session {
     uint32_t pid;
     uint64_t since_us;                 /* of the state */
     struct position base;              /* granted */
-    uint64_t next_sequence;            /* tokens */
     uint64_t wait_txid, wait_until_us; /* PRAGMA marmot_wait; 0 = none */
+    struct {
+        bool wanted;
+        struct token token;
+        struct position base;
+        uint64_t leader, fenced_us; /* of the last fence */
+    } resume;                       /* resume.c */
 };
 
 /* A transaction that this node is trying to have accepted. At most one per
@@ -154,6 +159,7 @@ struct pending {
     struct position position; /* after it */
     uint64_t checksum;
     uint32_t db_pages, page_size;
+    bool brings_pages;
     unsigned n_entries;
     struct {
         uint8_t *bytes;
@@ -171,6 +177,7 @@ struct database {
     unsigned group;
     enum db_state state;
     char why[TEXT_MAX + 512]; /* of DB_REFUSED, or what it waits for */
+    bool waiting_said;        /* that the file is locked */
     struct machine_db *m;     /* NULL: the group does not know the name */
     bool caught_up; /* the group's log has been read as far as it goes */
 
@@ -278,6 +285,11 @@ void proposal_leader_changed(struct database *db);
 void proposal_step(struct database *db);
 void proposal_free(struct database *db);
 bool proposal_is(const struct database *db, const struct token *token);
+
+/* ---- resume.c: transactions whose answer was lost ---- */
+void resume_begin(struct session *s, const struct session_resume *r);
+/* Answer who can be answered; fence. */
+void resume_step(struct database *db);
 
 /* ---- placing.c: where the local file stands; first contact ---- */
 void placing_enrolled(struct database *db, struct machine_db *m);

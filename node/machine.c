@@ -68,6 +68,19 @@ bool machine_holds(const struct machine_db *db, uint64_t node)
     return false;
 }
 
+bool machine_token(const struct machine_db *db, uint64_t txid,
+                   struct token *token, uint64_t *hash)
+{
+    unsigned at = (unsigned)(txid % TOKEN_RING);
+
+    if (txid == 0 || db->ring[at].txid != txid) {
+        return false;
+    }
+    *token = db->ring[at].token;
+    *hash = db->ring[at].hash;
+    return true;
+}
+
 static void add_holder(struct machine_db *db, uint64_t node)
 {
     if (!machine_holds(db, node) && db->n_holders < NODES_MAX) {
@@ -207,6 +220,7 @@ static void accept_txn(struct machine *m, struct machine_db *db,
     db->pages = e->db_pages;
     db->checksum = e->checksum;
     db->ring[db->position.txid % TOKEN_RING].txid = db->position.txid;
+    db->ring[db->position.txid % TOKEN_RING].hash = db->position.hash;
     db->ring[db->position.txid % TOKEN_RING].token = e->token;
     drop_parts(db);
     m->events->accepted(m->events->data, db, &accept);

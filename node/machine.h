@@ -43,7 +43,7 @@ struct machine_db {
     uint64_t holders[NODES_MAX]; /* node ids that hold the content */
     unsigned n_holders;
     struct {
-        uint64_t txid;
+        uint64_t txid, hash;
         struct token token;
     } ring[TOKEN_RING]; /* at txid % TOKEN_RING */
     struct list parts;
@@ -94,6 +94,11 @@ int machine_apply(struct machine *m, const void *bytes, size_t len);
 
 struct machine_db *machine_find(struct machine *m, const char *name);
 struct machine_db *machine_find_uuid(struct machine *m, const struct uuid *u);
+
+/* Who took the database to `txid`, and the position's hash there. False when
+ * that is too long ago, or not yet. */
+bool machine_token(const struct machine_db *db, uint64_t txid,
+                   struct token *token, uint64_t *hash);
 
 bool machine_holds(const struct machine_db *db, uint64_t node);
 

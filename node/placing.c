@@ -59,6 +59,7 @@ static void keep(struct database *db, const struct machine_accept *a)
     p->checksum = a->txn->checksum;
     p->db_pages = a->txn->db_pages;
     p->page_size = a->txn->pages.page_size;
+    p->brings_pages = a->txn->pages.count > 0 || a->txn->parts > 0;
     for (struct list *l = a->parts->next; l != a->parts; l = l->next) {
         struct machine_part *part = LIST_ENTRY(l, struct machine_part, link);
         keep_entry(db, p, part->bytes, part->len);

@@ -86,7 +86,7 @@ static void conflict(struct database *db)
 
 /* ---- taking it in -------------------------------------------------------- */
 
-static struct proposal *proposal_new(struct session *s)
+static struct proposal *proposal_new(struct session *s, uint64_t sequence)
 {
     struct proposal *p = calloc(1, sizeof *p);
 
@@ -98,7 +98,7 @@ static struct proposal *proposal_new(struct session *s)
     p->token.node = s->db->env->node_id;
     p->token.start = s->db->env->start;
     p->token.session = s->id;
-    p->token.sequence = ++s->next_sequence;
+    p->token.sequence = sequence;
     p->since_us = now(s->db);
     return p;
 }
@@ -220,7 +220,7 @@ void proposal_part(struct session *s, const struct session_propose *m)
     if (s->turn == TURN_OWNED) {
         /* An undecided one of an earlier session would have kept the slot. */
         assert(p == NULL);
-        p = db->proposal = proposal_new(s);
+        p = db->proposal = proposal_new(s, m->sequence);
         if (p == NULL) {
             session_refuse(s, REASON_FULL, "the node is out of memory");
             return;

@@ -150,7 +150,8 @@ static void on_hello(struct session *s, const struct session_hello *h)
     s->welcomed = true;
     m.welcome.node = db->env->node_id;
     m.welcome.page_size = db->page_size;
-    m.welcome.session = db->slot_fd >= 0 ? (uint32_t)s->id : 0;
+    m.welcome.session = (uint32_t)s->id;
+    m.welcome.start = db->env->start;
     m.welcome.offer_ms = (uint32_t)(db->env->times.offer_us / 1000);
     m.welcome.replica = db->env->replica;
     server_send(NULL, s, &m);
@@ -263,6 +264,9 @@ static int on_message(struct session *s, const struct session_message *m)
         return 0;
     case SESSION_UNLOCK:
         slot_unlock(s, &m->unlock);
+        return 0;
+    case SESSION_RESUME:
+        resume_begin(s, &m->resume);
         return 0;
     case SESSION_STATUS:
         on_status(s);

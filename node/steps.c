@@ -7,6 +7,7 @@ void database_step(struct node *n, struct database *db)
     slot_look(db);
     contact_step(n, db);
     proposal_step(db);
+    resume_step(db);
     if (db->state == DB_READY) {
         applier_step(n, db);
         image_send_step(n, db);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,6 +25,8 @@
 /* A proposal: the node gives up itself at about this time. */
 #define COMMIT_WAIT_MS 10000
 #define WAIT_SLACK_MS 2000
+/* Between two attempts to find a node that has gone. */
+#define RESUME_PAUSE_NS 20000000
 #define IN_BYTES_MAX (64u << 10)
 #define OUT_BYTES_MAX 1024u
 
@@ -177,7 +180,7 @@ static void attach_slot(struct guest_client *c, uint32_t session)
 
     detach_slot(c);
     snprintf(path, sizeof path, "%s" SLOT_SUFFIX, c->path);
-    c->slot_fd = session == 0 ? -1 : slot_page_open(path, false, &c->slot);
+    c->slot_fd = slot_page_open(path, false, &c->slot);
     c->session = session;
     if (c->slot_fd >= 0 && slot_session_begin(c->slot_fd, session) != 0) {
         detach_slot(c);
@@ -185,9 +188,9 @@ static void attach_slot(struct guest_client *c, uint32_t session)
     c->slot_fd = c->slot == NULL ? -1 : c->slot_fd;
 }
 
-static int greet(struct guest_client *c, const struct session_hello *hello)
+static int greet(struct guest_client *c, struct session_welcome *welcome)
 {
-    struct session_message m = {.kind = SESSION_HELLO, .hello = *hello};
+    struct session_message m = {.kind = SESSION_HELLO, .hello = c->hello};
     int rc = send_message(c, &m);
 
     if (rc == 0) {
@@ -204,11 +207,12 @@ static int greet(struct guest_client *c, const struct session_hello *hello)
     if (m.kind != SESSION_WELCOME) {
         return broken(c, ERR_CORRUPT);
     }
-    attach_slot(c, m.welcome.session);
+    *welcome = m.welcome;
     return 0;
 }
 
-static int establish(struct guest_client *c, const struct session_hello *hello)
+static int connect_to_node(struct guest_client *c,
+                           struct session_welcome *welcome)
 {
     int rc = guest_socket_connect(c->path, &c->fd);
 
@@ -220,7 +224,23 @@ static int establish(struct guest_client *c, const struct session_hello *hello)
                  err_str(rc));
         return ERR_NOT_FOUND;
     }
-    return greet(c, hello);
+    return greet(c, welcome);
+}
+
+static int establish(struct guest_client *c, const struct session_hello *hello)
+{
+    struct session_welcome welcome;
+    int rc;
+
+    c->hello = *hello;
+    rc = connect_to_node(c, &welcome);
+    if (rc == 0) {
+        attach_slot(c, welcome.session);
+        c->token = (struct token){.node = welcome.node,
+                                  .start = welcome.start,
+                                  .session = welcome.session};
+    }
+    return rc;
 }
 
 /* Read what came unasked, such as an offer that nobody waited for. */
@@ -253,7 +273,7 @@ static int lock_answer(struct guest_client *c, const struct session_message *m,
     switch (m->kind) {
     case SESSION_GRANT:
         c->granted = true;
-        *position = m->position;
+        *position = c->base = m->position;
         return 0;
     case SESSION_PARKED:
         c->parked = true;
@@ -331,12 +351,57 @@ static int unknown(struct guest_client *c, const char *why)
     return say(c, ERR_UNKNOWN_OUTCOME, why);
 }
 
+/* Ask a node that has (re)started; 0 with its answer in *m. */
+static int ask_again(struct guest_client *c, uint64_t deadline_us,
+                     struct session_message *m)
+{
+    struct session_welcome welcome;
+    int rc = connect_to_node(c, &welcome);
+
+    if (rc == 0) {
+        m->kind = SESSION_RESUME;
+        m->resume.token = c->token;
+        m->resume.base = c->base;
+        rc = send_message(c, m);
+    }
+    if (rc == 0) {
+        rc = receive(c, deadline_us, m);
+    }
+    if (rc != 0) {
+        guest_client_drop(c);
+    }
+    return rc;
+}
+
+/* The node went away with our proposal. The lock stays ours meanwhile: the
+ * WRITE slot of the -shm keeps a new node from the file. */
+static int resume(struct guest_client *c, uint64_t deadline_us,
+                  struct session_message *m)
+{
+    const struct timespec pause = {.tv_nsec = RESUME_PAUSE_NS};
+    int rc;
+
+    c->resumed = true;
+    guest_client_drop(c);
+    do {
+        rc = ask_again(c, deadline_us, m);
+        if (rc != 0) {
+            nanosleep(&pause, NULL);
+        }
+    } while (rc != 0 && clock_us() < deadline_us);
+    return rc;
+}
+
 static int commit_answer(struct guest_client *c, const struct proposal *p)
 {
     struct session_message m;
     uint64_t bytes = (uint64_t)p->count * p->page_size;
-    int rc = receive(c, in_ms(c->answer_ms + bytes / COMMIT_BYTES_PER_MS), &m);
+    uint64_t deadline_us = in_ms(c->answer_ms + bytes / COMMIT_BYTES_PER_MS);
+    int rc = receive(c, deadline_us, &m);
 
+    if (rc != 0 && rc != -ETIMEDOUT) {
+        rc = resume(c, deadline_us, &m);
+    }
     if (rc != 0) {
         return unknown(c, rc == -ETIMEDOUT
                               ? "no answer to a commit in time"
@@ -344,7 +409,7 @@ static int commit_answer(struct guest_client *c, const struct proposal *p)
     }
     switch (m.kind) {
     case SESSION_COMMITTED:
-        c->txid = m.position.txid;
+        c->base = m.position;
         return 0;
     case SESSION_CONFLICT:
         return say(c, ERR_CONFLICT, "another transaction came first");
@@ -365,14 +430,15 @@ int guest_client_propose(struct guest_client *c, const struct proposal *p)
     if (!guest_client_alive(c)) {
         return ERR_CLOSED;
     }
-    rc = guest_propose_send(c->fd, p, c->answer_ms, &sent);
+    c->token.sequence++;
+    rc = guest_propose_send(c->fd, p, c->token.sequence, c->answer_ms, &sent);
     if (rc == 0) {
         return commit_answer(c, p);
     }
     /* The node acts on whole messages only: without the end of the last one
      * nothing was proposed. */
     if (sent) {
-        return unknown(c, "the node went away during a commit");
+        return commit_answer(c, p);
     }
     if (rc == ERR_FULL) {
         return say(c, rc, "the transaction is too large to be replicated");
@@ -385,7 +451,7 @@ void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
                          const struct wal_state *state, bool keep)
 {
     struct session_message m = {.kind = SESSION_UNLOCK};
-    bool granted = c->fd >= 0 && c->granted;
+    bool granted = c->fd >= 0 && c->granted && !c->resumed;
     bool tell = c->slot == NULL;
 
     m.unlock.kind = (uint8_t)kind;
@@ -393,13 +459,17 @@ void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
         m.unlock.state = *state;
     }
     if (c->slot != NULL) {
-        if (state != NULL && granted) {
-            slot_record(c->slot, c->txid, state);
+        if (state != NULL) {
+            slot_record(c->slot, c->base.txid, state);
         }
         tell = slot_leave(c->slot, c->session, keep && granted);
     }
     if (tell && granted && send_message(c, &m) != 0) {
         guest_client_drop(c);
+    }
+    if (c->resumed) {
+        guest_client_drop(c); /* the next transaction begins a new session */
+        c->resumed = false;
     }
     c->granted = false;
 }

@@ -29,9 +29,12 @@ struct guest_client {
     bool granted;           /* and this one was granted */
     struct slot_page *slot; /* NULL: the lock is always asked for */
     int slot_fd;
-    uint32_t session;   /* our number in it */
-    uint64_t txid;      /* of the last commit */
-    uint32_t answer_ms; /* how long a commit may wait for its answer */
+    uint32_t session; /* our number in it */
+    struct session_hello hello;
+    struct token token;   /* of the last proposal */
+    struct position base; /* that the next proposal builds on */
+    bool resumed;         /* the lock belongs to a connection that broke */
+    uint32_t answer_ms;   /* how long a commit may wait for its answer */
     struct buf in, out;
     size_t used; /* bytes of `in` that the last message took */
     char text[CLIENT_TEXT_BYTES];
@@ -80,7 +83,8 @@ bool guest_client_alive(struct guest_client *c);
 /* Propose a transaction under the lock and wait for its fate: 0 committed;
  * ERR_CONFLICT lost the race; ERR_CLOSED surely not proposed; ERR_FULL,
  * ERR_BUSY, ERR_READONLY, ERR_IO surely failed; ERR_UNKNOWN_OUTCOME: the
- * connection has been dropped. */
+ * connection has been dropped. When the node goes away meanwhile, the next one
+ * that starts is asked what became of it. */
 int guest_client_propose(struct guest_client *c, const struct proposal *p);
 
 /* Give the lock back. With `keep`, and unless the node wants it, nothing is

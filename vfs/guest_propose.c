@@ -18,6 +18,7 @@ struct part {
     uint8_t *numbers;   /* 4 bytes a page */
     uint8_t *read_back; /* [pages * page size], when needed */
     uint32_t pages_max;
+    uint64_t sequence;
 };
 
 static uint32_t pages_a_part(const struct proposal *p)
@@ -73,6 +74,7 @@ static int send_part(int fd, const struct proposal *p, struct part *part,
     m.propose.page_size = p->page_size;
     m.propose.count = count;
     m.propose.number = number;
+    m.propose.sequence = part->sequence;
     m.propose.last = first + count == p->count;
     m.propose.db_pages = m.propose.last ? p->db_pages : 0;
     buf_init(&head, SESSION_BYTES_MAX);
@@ -112,12 +114,12 @@ static bool needs_reading(const struct proposal *p)
     return false;
 }
 
-int guest_propose_send(int fd, const struct proposal *p, uint32_t timeout_ms,
-                       bool *sent)
+int guest_propose_send(int fd, const struct proposal *p, uint64_t sequence,
+                       uint32_t timeout_ms, bool *sent)
 {
     struct iovec iov[2 + SMALL_PAGES];
     uint8_t numbers[4 * SMALL_PAGES];
-    struct part part = {.iov = iov, .numbers = numbers};
+    struct part part = {.iov = iov, .numbers = numbers, .sequence = sequence};
     size_t most = pages_a_part(p);
     bool large = most > SMALL_PAGES;
     int rc = -ENOMEM;

@@ -13,12 +13,13 @@
 
 enum {
     HELLO_BYTES = 24,
-    PROPOSE_BYTES = 20,
+    PROPOSE_BYTES = 28,
     UNLOCK_BYTES = 24,
     WAIT_BYTES = 16,
-    WELCOME_BYTES = 24,
+    WELCOME_BYTES = 32,
+    RESUME_BYTES = 48,
     TEXT_HEAD_BYTES = 4,
-    FIXED_MAX = 24
+    FIXED_MAX = 48
 };
 
 _Static_assert(PART_BYTES_MAX / PAGE_SIZE_MIN * 4 + PART_BYTES_MAX +
@@ -40,6 +41,7 @@ static const struct shape {
     [SESSION_STATUS] = {true, 0, 0},
     [SESSION_POSITION] = {true, 0, 0},
     [SESSION_WAIT] = {true, WAIT_BYTES, 0},
+    [SESSION_RESUME] = {true, RESUME_BYTES, 0},
     [SESSION_WELCOME] = {true, WELCOME_BYTES, 0},
     [SESSION_REFUSED] = {true, TEXT_HEAD_BYTES, TEXT_MAX},
     [SESSION_GRANT] = {true, POSITION_BYTES, 0},
@@ -90,6 +92,7 @@ static void put_welcome(uint8_t *p, const struct session_welcome *w)
     put_le32(p + 12, w->offer_ms);
     put_le32(p + 16, w->replica);
     put_le32(p + 20, w->session);
+    put_le64(p + 24, w->start);
 }
 
 static void put_propose(uint8_t *p, const struct session_propose *r)
@@ -99,6 +102,16 @@ static void put_propose(uint8_t *p, const struct session_propose *r)
     put_le32(p + 8, r->count);
     put_le32(p + 12, r->number);
     put_le32(p + 16, r->last);
+    put_le64(p + 20, r->sequence);
+}
+
+static void put_resume(uint8_t *p, const struct session_resume *r)
+{
+    put_le64(p, r->token.node);
+    put_le64(p + 8, r->token.start);
+    put_le64(p + 16, r->token.session);
+    put_le64(p + 24, r->token.sequence);
+    put_position(p + 32, &r->base);
 }
 
 static void put_unlock(uint8_t *p, const struct session_unlock *u)
@@ -126,6 +139,9 @@ static void put_fixed(uint8_t *p, const struct session_message *m)
         put_le64(p, m->wait.txid);
         put_le32(p + 8, m->wait.timeout_ms);
         put_le32(p + 12, 0);
+        break;
+    case SESSION_RESUME:
+        put_resume(p, &m->resume);
         break;
     case SESSION_WELCOME:
         put_welcome(p, &m->welcome);
@@ -223,6 +239,7 @@ static int get_welcome(const uint8_t *p, struct session_welcome *w)
         return ERR_CORRUPT;
     }
     w->session = get_le32(p + 20);
+    w->start = get_le64(p + 24);
     return get_flag(p + 16, &w->replica);
 }
 
@@ -254,6 +271,7 @@ static int get_propose(const uint8_t *p, size_t tail, struct session_propose *r)
     r->db_pages = get_le32(p + 4);
     r->count = get_le32(p + 8);
     r->number = get_le32(p + 12);
+    r->sequence = get_le64(p + 20);
     r->numbers = p + PROPOSE_BYTES;
     if (rc == 0) {
         rc = check_propose(r, tail);
@@ -319,6 +337,15 @@ static int get_position(const uint8_t *p, struct position *position)
     return 0;
 }
 
+static int get_resume(const uint8_t *p, struct session_resume *r)
+{
+    r->token.node = get_le64(p);
+    r->token.start = get_le64(p + 8);
+    r->token.session = get_le64(p + 16);
+    r->token.sequence = get_le64(p + 24);
+    return get_position(p + 32, &r->base);
+}
+
 /* `tail`: bytes behind the fixed part; m->kind is set. */
 static int get_payload(const uint8_t *p, size_t tail, struct session_message *m)
 {
@@ -331,6 +358,8 @@ static int get_payload(const uint8_t *p, size_t tail, struct session_message *m)
         return get_unlock(p, &m->unlock);
     case SESSION_WAIT:
         return get_wait(p, &m->wait);
+    case SESSION_RESUME:
+        return get_resume(p, &m->resume);
     case SESSION_WELCOME:
         return get_welcome(p, &m->welcome);
     case SESSION_REFUSED:

@@ -23,6 +23,8 @@
  *   UNLOCK                        (no answer)
  *   STATUS | POSITION        ->   TEXT
  *   WAIT                     ->   TEXT
+ *   RESUME                   ->   COMMITTED | CONFLICT | UNKNOWN
+ *                                          (may take long)
  */
 #ifndef WIRE_SESSION_H
 #define WIRE_SESSION_H
@@ -46,6 +48,7 @@ enum session_kind {
     SESSION_STATUS,
     SESSION_POSITION,
     SESSION_WAIT,
+    SESSION_RESUME, /* what became of a transaction whose answer was lost? */
     SESSION_WELCOME = 64,
     SESSION_REFUSED,
     SESSION_GRANT,
@@ -78,7 +81,8 @@ struct session_welcome {
     uint64_t node;
     uint32_t page_size; /* 0: the database has no page yet */
     uint32_t offer_ms;  /* how long an OFFER is kept */
-    uint32_t session;   /* its number in the slot word; 0: ask every time */
+    uint32_t session;   /* its number: in tokens and in the slot word */
+    uint64_t start;     /* of the node: in tokens */
     bool replica;
 };
 
@@ -96,6 +100,7 @@ struct session_propose {
     uint32_t db_pages; /* size after the transaction, in the last; else 0 */
     uint32_t count;    /* pages in this message */
     uint32_t number;   /* 0, 1, ... of this message within the transaction */
+    uint64_t sequence; /* of the transaction: in its token; from 1 */
     bool last;
     const uint8_t *numbers; /* count little-endian u32 */
     const uint8_t *images;  /* count * page_size bytes */
@@ -125,6 +130,11 @@ struct session_wait {
     uint32_t timeout_ms;
 };
 
+struct session_resume {
+    struct token token;
+    struct position base;
+};
+
 struct session_text {
     bool ok; /* WAIT: reached before the timeout */
     const char *text;
@@ -141,6 +151,7 @@ struct session_message {
         struct session_propose propose;
         struct session_unlock unlock;
         struct session_wait wait;
+        struct session_resume resume;
         struct session_text text;
     };
 };

@@ -1,5 +1,6 @@
 """Nodes that die, come back, or come back without their memory."""
 
+import signal
 import time
 
 import marmot
@@ -58,6 +59,39 @@ class Failover(Case):
             if f"leader={node.id}" in status.replace(": ", "="):
                 return node
         return cluster[next(iter(leaders.values()), 1)]
+
+    def assertResumes(self, home):
+        """A session whose node dies while its commit waits learns from the next
+        start what became of it, and its neighbours agree."""
+        cluster = self.rows_cluster(3)
+        others = [node for node in cluster.nodes if node.id != home]
+        session = cluster.session(home, busy_ms=20000)
+        session.sql("BEGIN IMMEDIATE")
+        session.sql("INSERT INTO rows VALUES('r', 1)")
+        for node in others:
+            node.process.send_signal(signal.SIGSTOP)
+        session.send("sql", sql="COMMIT")
+        time.sleep(0.3)
+        cluster[home].kill()
+        for node in others:
+            node.process.send_signal(signal.SIGCONT)
+        cluster[home].start()
+        try:
+            session.receive()
+            expected = 1
+        except marmot.SqlError as failed:
+            self.assertEqual(failed.name, "SQLITE_BUSY_SNAPSHOT", str(failed))
+            expected = 0
+        self.writes(session, "INSERT INTO rows VALUES('r', 2)")
+        for node in cluster.nodes:
+            self.assertSees(node, [(expected + 1,)], COUNT)
+        self.assertSamePages(cluster)
+        self.assertSameFiles(cluster)
+
+    def test_a_commit_whose_node_dies_is_resumed(self):
+        for home in 1, 2, 3:
+            with self.subTest(home=home):
+                self.assertResumes(home)
 
     def test_without_a_majority_writes_are_refused_in_time(self):
         """Two of three die: BUSY within 1.5 busy timeouts, with the reason;

@@ -84,16 +84,32 @@ static void a_hello_comes_back(void **state)
 
 static void a_welcome_comes_back(void **state)
 {
-    struct session_message m = {
-        .kind = SESSION_WELCOME,
-        .welcome = {
-            .node = 3, .page_size = 65536, .offer_ms = 5, .replica = true}};
+    struct session_message m = {.kind = SESSION_WELCOME,
+                                .welcome = {.node = 3,
+                                            .page_size = 65536,
+                                            .offer_ms = 5,
+                                            .replica = true,
+                                            .session = 77,
+                                            .start = 0x1122334455667788}};
     struct session_message back = pass(*state, &m);
 
     assert_int_equal(back.welcome.node, 3);
     assert_int_equal(back.welcome.page_size, 65536);
     assert_int_equal(back.welcome.offer_ms, 5);
     assert_true(back.welcome.replica);
+    assert_int_equal(back.welcome.session, 77);
+    assert_int_equal(back.welcome.start, 0x1122334455667788);
+}
+
+static void a_resume_comes_back(void **state)
+{
+    struct session_message m = {
+        .kind = SESSION_RESUME,
+        .resume = {.token = {1, 2, 3, 4}, .base = {5, 6}}};
+    struct session_message back = pass(*state, &m);
+
+    assert_true(token_equal(&back.resume.token, &m.resume.token));
+    assert_true(position_equal(&back.resume.base, &m.resume.base));
 }
 
 static void messages_without_content_come_back(void **state)
@@ -268,7 +284,7 @@ static void page_numbers_count_from_one(void **state)
     uint8_t *second;
 
     propose(out, &r);
-    second = out->data + SESSION_HEADER_BYTES + 20 + 4;
+    second = out->data + SESSION_HEADER_BYTES + 28 + 4;
     put_le32(second, 0);
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
     put_le32(second, 0xffffffff);
@@ -348,7 +364,7 @@ static void reserved_values_are_refused(void **state)
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
     buf_reset(out);
     session_encode(&welcome, out);
-    out->data[out->len - 8] = 2;
+    out->data[out->len - 16] = 2; /* replica */
     assert_int_equal(decode(out->data, out->len), ERR_CORRUPT);
     buf_reset(out);
     welcome.welcome.page_size = 1000;
@@ -426,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_hello_comes_back),
         TEST(a_welcome_comes_back),
+        TEST(a_resume_comes_back),
         TEST(messages_without_content_come_back),
         TEST(positions_come_back),
         TEST(an_unlock_comes_back),
