@@ -435,6 +435,11 @@ uint64_t groups_last_index(const struct groups *g, unsigned group)
     return peek_last(&g->groups[group]->raft);
 }
 
+bool groups_disk_full(const struct groups *g, char *why, size_t size)
+{
+    return g->store != NULL && store_full(g->store, why, size);
+}
+
 uint64_t groups_log_bytes(const struct groups *g)
 {
     uint64_t bytes = 0;

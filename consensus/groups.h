@@ -82,6 +82,9 @@ bool groups_quorum_fresh(const struct groups *g, unsigned group);
 /* "no quorum: 1 of 3 reachable, node 2 silent for 41 s" */
 void groups_why_no_quorum(const struct groups *g, unsigned group, char *out,
                           size_t size);
+/* Must new transactions be refused because the disk of the log is full? Then
+ * `why` says what to do. */
+bool groups_disk_full(const struct groups *g, char *why, size_t size);
 uint64_t groups_log_bytes(const struct groups *g);
 
 int groups_send(struct groups *g, uint64_t peer, uint8_t kind, unsigned group,

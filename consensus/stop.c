@@ -72,6 +72,9 @@ void groups_step_closing(struct groups *g)
         close_cores(g);
     }
     if (g->state == GROUPS_CLOSING_CORES) {
+        if (g->open_groups > 0 && store_full(g->store, NULL, 0)) {
+            store_give_up(g->store);
+        }
         if (store_failed(g->store)) {
             /* The cores are closed: they only free what they had queued. */
             store_abandon(g->store);

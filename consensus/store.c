@@ -11,10 +11,15 @@
 #include "consensus/store.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
 #include "consensus/alloc.h"
+#include "consensus/reserve.h"
 #include "consensus/store_db.h"
 
 /* In frames of 16 KiB; the write-ahead log has been grown to 1,024. When idle,
@@ -30,9 +35,13 @@
 #define SLOW_US 20000u
 #define SLOW_PAUSE_MS 1000u
 
+/* Between two attempts on a full disk. */
+#define FULL_RETRY_MS 1000u
+
 struct store {
     struct store_db db;
     struct store_options options;
+    char *folder;
     struct store_group *loaded; /* by group, until taken; NULL: not read */
     uv_async_t wake;
     uv_timer_t idle; /* nothing was written for a while: a checkpoint is free */
@@ -45,6 +54,8 @@ struct store {
     uint64_t pushed, durable, syncs;
     uint64_t batch_last;    /* sequence number of the last write in `batch` */
     uint64_t slow_until_ms; /* the thread writes until then */
+    uint64_t full_until_ms; /* nothing is written until then */
+    bool full;              /* the reserve is used up */
     bool busy;              /* the thread has the file */
     bool started, failed, said_so;
     void (*closed)(void *data);
@@ -52,7 +63,8 @@ struct store {
     /* under mutex */
     bool have_work, work_done, stop;
     bool checkpoint; /* the work is a checkpoint, not `batch` */
-    char why[256];   /* not empty: writing has failed */
+    int rv;          /* of the work: an SQLite code */
+    char why[256];   /* what SQLite said */
 };
 
 static void note_failure(struct store *s, const char *doing)
@@ -90,8 +102,9 @@ static void work(void *arg)
         if (rv != SQLITE_OK) {
             note_failure(s, s->checkpoint ? "checkpoint" : "write");
         }
+        s->rv = rv;
         s->have_work = false;
-        s->work_done = rv == SQLITE_OK;
+        s->work_done = true;
         uv_mutex_unlock(&s->mutex);
         uv_async_send(&s->wake);
     }
@@ -130,6 +143,50 @@ static void finish_batch(struct store *s)
     complete(&writes);
 }
 
+/* ---- a full disk -------------------------------------------------------- */
+
+static void on_idle(uv_timer_t *timer);
+
+static void now_full(struct store *s)
+{
+    if (!s->full) {
+        s->full = true;
+        reserve_release(s->folder);
+        log_error("disk_full",
+                  "path=%s why=\"no room for the log: new transactions are "
+                  "refused; free at least %u MB, it goes on by itself\"",
+                  s->folder, RESERVE_BYTES >> 20);
+    } else {
+        uv_update_time(s->options.loop);
+        s->full_until_ms = uv_now(s->options.loop) + FULL_RETRY_MS;
+    }
+    uv_timer_start(&s->idle, on_idle, FULL_RETRY_MS, 0);
+}
+
+/* The reserve comes back first: then there is room for what is queued. */
+static void try_reserve(struct store *s)
+{
+    if (reserve_make(s->folder) == 0) {
+        s->full = false;
+        log_info("disk_has_room", "path=%s", s->folder);
+    } else {
+        uv_timer_start(&s->idle, on_idle, FULL_RETRY_MS, 0);
+    }
+}
+
+bool store_full(const struct store *s, char *why, size_t size)
+{
+    if (s->full && why != NULL) {
+        snprintf(why, size,
+                 "no room on the disk of %s: free at least %u MB, it goes on "
+                 "by itself",
+                 s->folder, RESERVE_BYTES >> 20);
+    }
+    return s->full;
+}
+
+/* ---- whose turn it is --------------------------------------------------- */
+
 static void give_to_thread(struct store *s, bool checkpoint)
 {
     s->busy = true;
@@ -144,6 +201,9 @@ static void on_idle(uv_timer_t *timer)
 {
     struct store *s = timer->data;
 
+    if (s->full) {
+        try_reserve(s);
+    }
     if (!s->busy && !s->failed && s->db.wal_frames >= CHECKPOINT_IDLE_FRAMES) {
         give_to_thread(s, true);
     }
@@ -167,25 +227,40 @@ static void say_failure(struct store *s)
     }
 }
 
+/* The batch goes back to the front of the queue. */
+static void not_written(struct store *s, int rv)
+{
+    move_all(&s->queued, &s->batch);
+    move_all(&s->batch, &s->queued);
+    s->queued_bytes += SMALL_BYTES + 1; /* the next try is the thread's */
+    if ((rv & 0xff) == SQLITE_FULL) {
+        now_full(s);
+    } else {
+        say_failure(s);
+    }
+}
+
 static void woken(uv_async_t *handle)
 {
     struct store *s = handle->data;
-    bool done, checkpointed, failed;
+    bool done, checkpointed;
+    int rv;
 
     uv_mutex_lock(&s->mutex);
     done = s->work_done;
     s->work_done = false;
     checkpointed = s->checkpoint;
-    failed = s->why[0] != '\0';
+    rv = s->rv;
     uv_mutex_unlock(&s->mutex);
-    if (failed) {
-        say_failure(s);
-    } else if (done) {
-        s->busy = false;
-        if (!checkpointed) {
-            finish_batch(s);
-            plan_checkpoint(s);
-        }
+    if (!done) {
+        return;
+    }
+    s->busy = false;
+    if (rv != SQLITE_OK) {
+        not_written(s, rv);
+    } else if (!checkpointed) {
+        finish_batch(s);
+        plan_checkpoint(s);
     }
 }
 
@@ -205,11 +280,13 @@ static bool may_write_here(const struct store *s)
 static void write_here(struct store *s)
 {
     uint64_t begun = clock_us();
+    int rv;
 
     take_queued(s);
-    if (store_db_write(&s->db, &s->batch) != SQLITE_OK) {
+    rv = store_db_write(&s->db, &s->batch);
+    if (rv != SQLITE_OK) {
         note_failure(s, "write");
-        say_failure(s);
+        not_written(s, rv);
         return;
     }
     if (clock_us() - begun > SLOW_US) {
@@ -222,12 +299,13 @@ static void write_here(struct store *s)
 
 bool store_submit(struct store *s)
 {
-    if (s->busy || s->failed || list_empty(&s->queued)) {
+    if (s->busy || s->failed || list_empty(&s->queued) ||
+        uv_now(s->options.loop) < s->full_until_ms) {
         return false;
     }
     if (may_write_here(s)) {
         write_here(s);
-        return true;
+        return s->durable == s->batch_last;
     }
     take_queued(s);
     give_to_thread(s, false);
@@ -240,11 +318,18 @@ int store_open(const struct store_options *options, struct store **out,
     struct store *s = must_alloc(sizeof *s);
     int rv = store_db_open(&s->db, options, why, why_size);
 
+    if (rv == ERR_FULL) {
+        reserve_release(options->folder); /* it is for this */
+        rv = store_db_open(&s->db, options, why, why_size);
+    }
     if (rv != 0) {
         free(s);
         return rv;
     }
     s->options = *options;
+    s->folder = must_alloc(strlen(options->folder) + 1);
+    memcpy(s->folder, options->folder, strlen(options->folder) + 1);
+    s->full = reserve_make(s->folder) == -ENOSPC;
     list_init(&s->queued);
     list_init(&s->batch);
     *out = s;
@@ -268,6 +353,7 @@ void store_discard(struct store *s)
     assert(!s->started);
     forget_loaded(s);
     store_db_close(&s->db);
+    free(s->folder);
     free(s);
 }
 
@@ -296,6 +382,10 @@ int store_start(struct store *s)
     }
     s->handles = 2;
     s->started = true;
+    if (s->full) {
+        s->full = false;
+        now_full(s);
+    }
     return 0;
 }
 
@@ -365,6 +455,11 @@ bool store_failed(const struct store *s)
     return s->failed;
 }
 
+void store_give_up(struct store *s)
+{
+    s->failed = !s->busy;
+}
+
 void store_abandon(struct store *s)
 {
     struct list writes;
@@ -387,6 +482,7 @@ static void handle_closed(uv_handle_t *handle)
     }
     uv_mutex_destroy(&s->mutex);
     uv_cond_destroy(&s->work);
+    free(s->folder);
     free(s);
     closed(data);
 }

@@ -4,8 +4,9 @@
  * The loop's thread queues writes; store_submit makes one transaction with one
  * sync of all that is queued: at once, or, when that is large or the disk slow,
  * on the store's own thread. Writes complete strictly in the order in which
- * they were queued, from store_submit or from the loop. A failing store
- * completes nothing more: it says why, once, and the node must stop. */
+ * they were queued, from store_submit or from the loop. A full disk is waited
+ * for: the writes stay queued. Any other failure completes nothing more: the
+ * store says why, once, and the node must stop. */
 #ifndef CONSENSUS_STORE_H
 #define CONSENSUS_STORE_H
 
@@ -123,7 +124,15 @@ uint64_t store_durable(const struct store *s);
 /* Transactions made since the store was opened. */
 uint64_t store_syncs(const struct store *s);
 
+/* Is the disk full, or was it, and the reserve is not there again? Then `why`
+ * (size bytes, may be NULL) says what to do. */
+bool store_full(const struct store *s, char *why, size_t size);
+
 bool store_failed(const struct store *s);
+
+/* A full disk is waited for no longer: the store counts as failed, unless the
+ * thread is writing at this moment. */
+void store_give_up(struct store *s);
 
 /* After a failure: call `done` of everything that is queued, so that its
  * owners can free it. Only when they no longer take it for durable. */

@@ -94,13 +94,23 @@ static int write_one(struct store_db *s, const struct store_write *w)
 
 int store_db_write(struct store_db *s, const struct list *writes)
 {
+    sqlite3_int64 first = s->next_row;
     int rv = finish(s->begin);
 
     for (const struct list *l = writes->next; l != writes && rv == SQLITE_OK;
          l = l->next) {
         rv = write_one(s, LIST_ENTRY(l, struct store_write, link));
     }
-    return rv == SQLITE_OK ? finish(s->commit) : rv;
+    if (rv == SQLITE_OK) {
+        rv = finish(s->commit);
+    }
+    if (rv != SQLITE_OK) {
+        s->next_row = first;
+        if (!sqlite3_get_autocommit(s->db)) {
+            sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+        }
+    }
+    return rv;
 }
 
 int store_db_checkpoint(struct store_db *s)

@@ -36,7 +36,8 @@ int store_db_append(struct store_db *s, const struct store_write *write);
 int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
                       uint64_t vote);
 
-/* One transaction of all writes in the list. Returns 0 or an SQLite code. */
+/* One transaction of all writes in the list. Returns 0 or an SQLite code; then
+ * nothing was written, and the list is as it was. */
 int store_db_write(struct store_db *s, const struct list *writes);
 
 /* Copy the write-ahead log into the file, so that it is overwritten from its

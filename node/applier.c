@@ -31,6 +31,19 @@ static void retry_after(struct database *db, uint64_t us)
     db->env->wake_after(db->env->data, db, us);
 }
 
+/* Said once until something works again. */
+static void say_full(struct database *db, const char *for_what)
+{
+    if (!db->full_said) {
+        db->full_said = true;
+        log_error("disk_full",
+                  "db=%s path=%s why=\"no room %s; free some, it goes on by "
+                  "itself\"",
+                  db->name, db->path, for_what);
+    }
+    retry_after(db, RETRY_FULL_US);
+}
+
 /* ---- open and scan ------------------------------------------------------- */
 
 struct open_job {
@@ -94,6 +107,10 @@ static void open_failed(struct open_job *o)
                      db->name, db->path);
         }
         retry_after(db, RETRY_US);
+        return;
+    }
+    if (o->job.rv == ERR_FULL || o->job.rv == -ENOSPC) {
+        say_full(db, "to open it");
         return;
     }
     snprintf(db->why, sizeof db->why, "cannot open %s: %s", db->path,
@@ -211,11 +228,7 @@ static void batch_failed(struct batch_job *b)
     if (rv == ERR_BUSY) {
         retry_after(db, RETRY_US);
     } else if (rv == ERR_FULL || rv == -ENOSPC) {
-        log_error("disk_full",
-                  "db=%s path=%s why=\"no room to apply what the "
-                  "cluster committed; free some, it goes on by itself\"",
-                  db->name, db->path);
-        retry_after(db, RETRY_FULL_US);
+        say_full(db, "to apply what the cluster committed");
     } else {
         log_error("apply_failed",
                   "db=%s path=%s txid=%" PRIu64
@@ -244,6 +257,7 @@ static void batch_done(struct job *job)
         db->applied_count++;
         pending_free(db, p);
     }
+    db->full_said = false;
     /* A new file is opened and scanned as any other. */
     db->look_again = b->created;
     free(b);

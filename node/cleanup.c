@@ -57,7 +57,7 @@ static int forget_db(const struct options *o, const struct option_db *db)
 int cleanup_run(const struct options *o)
 {
     static const char *const files[] = {"store.db", "store.db-wal",
-                                        "store.db-shm"};
+                                        "store.db-shm", "store.reserve"};
     char path[PATH_MAX + 32];
 
     for (unsigned i = 0; i < o->n_dbs; i++) {

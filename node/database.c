@@ -51,6 +51,13 @@ static const char *state_name(const struct database *db)
     return names[db->state];
 }
 
+bool database_disk_full(const struct database *db, char *out, size_t size)
+{
+    const struct db_env *env = db->env;
+
+    return env->disk_full != NULL && env->disk_full(env->data, out, size);
+}
+
 void database_why_locked(struct database *db, char *out, size_t size)
 {
     const struct db_env *env = db->env;
@@ -60,6 +67,8 @@ void database_why_locked(struct database *db, char *out, size_t size)
         snprintf(out, size, "this node is a replica");
     } else if (db->state == DB_REFUSED) {
         snprintf(out, size, "%s", db->why);
+    } else if (database_disk_full(db, out, size)) {
+        return;
     } else if (!env->quorum_fresh(env->data, db->group)) {
         env->why_no_quorum(env->data, db->group, out, size);
     } else if (db->state != DB_READY) {

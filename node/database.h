@@ -70,6 +70,8 @@ struct db_env {
     uint64_t (*applied)(void *data, unsigned group);
     bool (*quorum_fresh)(void *data, unsigned group);
     void (*why_no_quorum)(void *data, unsigned group, char *out, size_t size);
+    /* Is there no room for the log? NULL: there always is. */
+    bool (*disk_full)(void *data, char *out, size_t size);
     /* Ask or release: to the group's leader. */
     void (*lease_ask)(void *data, struct database *db);
     void (*lease_release)(void *data, struct database *db, uint64_t epoch);
@@ -177,6 +179,7 @@ struct database {
     unsigned group;
     enum db_state state;
     char why[TEXT_MAX + 512]; /* of DB_REFUSED, or what it waits for */
+    bool full_said;           /* that there is no room for it */
     bool waiting_said;        /* that the file is locked */
     struct machine_db *m;     /* NULL: the group does not know the name */
     bool caught_up; /* the group's log has been read as far as it goes */
@@ -237,6 +240,8 @@ void database_init(struct database *db, const struct db_env *env,
 void database_close(struct database *db);
 /* One line for PRAGMA marmot_status. */
 void database_status(struct database *db, char *out, size_t size);
+/* Is the disk of the log full? `out` then says what to do. */
+bool database_disk_full(const struct database *db, char *out, size_t size);
 /* Why a LOCK would not be granted now; "" when it would. */
 void database_why_locked(struct database *db, char *out, size_t size);
 

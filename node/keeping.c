@@ -156,8 +156,9 @@ static bool may_keep(const struct database *db)
 {
     const struct db_env *env = db->env;
 
-    return db->state == DB_READY && db->lease.held && !db->look_again &&
-           list_empty(&db->pending) && env->quorum_fresh(env->data, db->group);
+    return !database_disk_full(db, NULL, 0) && db->state == DB_READY &&
+           db->lease.held && !db->look_again && list_empty(&db->pending) &&
+           env->quorum_fresh(env->data, db->group);
 }
 
 void slot_keep_step(struct database *db)

@@ -178,6 +178,13 @@ static void env_why(void *data, unsigned group, char *out, size_t size)
     groups_why_no_quorum(n->groups, group, out, size);
 }
 
+static bool env_disk_full(void *data, char *out, size_t size)
+{
+    struct node *n = data;
+
+    return n->groups != NULL && groups_disk_full(n->groups, out, size);
+}
+
 static void env_lease_ask(void *data, struct database *db)
 {
     struct node *n = data;
@@ -233,6 +240,7 @@ static int fill_env(struct node *n)
                              .applied = env_applied,
                              .quorum_fresh = env_fresh,
                              .why_no_quorum = env_why,
+                             .disk_full = env_disk_full,
                              .lease_ask = env_lease_ask,
                              .lease_release = env_lease_release,
                              .session_send = server_send,

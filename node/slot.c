@@ -256,6 +256,7 @@ void slot_step(struct database *db)
 void slot_lock(struct session *s)
 {
     struct database *db = s->db;
+    char why[TEXT_MAX / 2];
 
     if (db->env->replica) {
         session_refuse(s, REASON_READONLY,
@@ -268,6 +269,10 @@ void slot_lock(struct session *s)
     }
     if (s->turn == TURN_OFFERED && may_grant(db) && first_waiter(db) == s) {
         grant(db, s);
+        return;
+    }
+    if (database_disk_full(db, why, sizeof why)) {
+        session_refuse(s, REASON_FULL, why);
         return;
     }
     slot_look(db);

@@ -24,12 +24,14 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MARMOT_BUILD", ROOT / "build")).resolve()
-MARMOT = BUILD / "marmot"
+# Another node program, say one with sanitizers, beside the usual libraries.
+MARMOT = pathlib.Path(os.environ.get("MARMOT_NODE", BUILD / "marmot")).resolve()
 PRELOAD = BUILD / "libmarmot-preload.so"
 EXTENSION = BUILD / "libmarmot"  # SQLite adds the suffix
 CHILD = ROOT / "tests" / "e2e" / "child.py"
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 
+SANITIZER = re.compile(r"(Thread|Address|Leak)Sanitizer|runtime error:")
 DEADLINE = 30  # seconds, for whatever should take a moment
 live = []  # clusters to report on when a test fails
 
@@ -363,5 +365,10 @@ class Cluster:
             node.kill()
         if self in live:
             live.remove(self)
-        if not self.failed:
+        complaints = [node.id for node in self.nodes
+                      if SANITIZER.search(node.log(whole=True))]
+        if not self.failed and not complaints:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if complaints:
+            raise AssertionError(f"a sanitizer complains in nodes {complaints}:"
+                                 f" see {self.folder}/n*/log")

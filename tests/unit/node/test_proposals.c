@@ -1,0 +1,533 @@
+/* A transaction on its way into the log: taking it in, and its outcome. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/node/fake_guest.h"
+
+static int setup(void **state)
+{
+    *state = world_open(3);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+/* A part whose every field is the test's own; images are zeros that page 1
+ * could have. */
+static void send_raw(struct world *w, struct guest *g, struct session_propose m,
+                     uint32_t first_number)
+{
+    uint8_t images[2 * WORLD_PAGE] = {0}, numbers[8];
+
+    for (size_t i = 0; i < 2; i++) {
+        images[i * WORLD_PAGE + 18] = images[i * WORLD_PAGE + 19] = 2;
+        put_le32(numbers + 4 * i, first_number);
+    }
+    assert_true((uint64_t)m.count * m.page_size <= sizeof images);
+    g->sequence += g->parts == 0;
+    m.sequence = g->sequence;
+    m.numbers = numbers;
+    m.images = images;
+    guest_send(w, g, &m);
+}
+
+static const struct session_propose good = {.page_size = WORLD_PAGE,
+                                            .db_pages = 3,
+                                            .count = 1,
+                                            .last = true};
+
+/* The answer to a transaction that was refused; nothing of it can commit. */
+static struct world_message surely_failed(struct world *w, struct guest *g,
+                                          enum session_reason reason)
+{
+    struct world_message m = guest_failed(g, SESSION_FAILED, reason);
+
+    assert_int_equal(g->session.turn, TURN_OWNED);
+    assert_null(w->db.proposal);
+    world_pass(w, 30000000);
+    world_deliver_all(w);
+    assert_int_equal(w->n_accepted, 0);
+    guest_not_told(g);
+    return m;
+}
+
+/* ---- taking it in -------------------------------------------------------- */
+
+static void a_small_transaction_is_one_entry(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    struct entry e;
+
+    guest_last(w, g, 2);
+    guest_not_told(g);
+    assert_int_equal(world_in_flight(w), 1);
+    e = world_peek(w, 0);
+    assert_int_equal(e.kind, ENTRY_TXN);
+    assert_true(uuid_equal(&e.txn.db, &w->db.m->uuid));
+    assert_true(position_equal(&e.txn.base, &w->db.m->position));
+    assert_int_equal(e.txn.token.node, NODE_HERE);
+    assert_int_equal(e.txn.token.start, w->env.start);
+    assert_int_equal(e.txn.token.session, g->session.id);
+    assert_int_equal(e.txn.db_pages, 3);
+    assert_int_equal(e.txn.parts, 0);
+    assert_int_equal(e.txn.pages.count, 1);
+    assert_int_equal(e.txn.pages.page_size, WORLD_PAGE);
+    assert_int_equal(e.txn.checksum, g->file.sum);
+}
+
+static void what_is_accepted_is_committed_at_the_new_position(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    struct world_message m;
+
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    m = guest_told(g, SESSION_COMMITTED);
+    assert_int_equal(m.position.txid, 1);
+    assert_true(position_equal(&m.position, &w->db.m->position));
+    assert_ptr_equal(w->db.owner, &g->session); /* it has yet to publish */
+    w->lazy = true; /* all this is so at once, before the applier runs */
+    guest_unlock(w, g, UNLOCK_PUBLISHED);
+    assert_true(slot_is_free(&w->db));
+    assert_int_equal(w->db.commits, 1);
+    assert_true(position_equal(&w->db.applied, &w->db.m->position));
+    assert_int_equal(w->db.applied_sum, w->log.sum);
+    assert_int_equal(w->db.checksum.sum, w->log.sum);
+    assert_true(list_empty(&w->db.pending));
+}
+
+static void parts_leave_as_they_come_and_the_last_counts_them(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    struct token token;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        guest_part(w, g, 1 + i);
+        assert_int_equal(world_in_flight(w), i + 1);
+        assert_int_equal(world_peek(w, i).kind, ENTRY_PART);
+        assert_int_equal(world_peek(w, i).txn.number, i);
+    }
+    guest_not_told(g);
+    token = world_peek(w, 0).txn.token;
+    guest_last(w, g, 4);
+    assert_int_equal(world_in_flight(w), 4);
+    assert_int_equal(world_peek(w, 3).kind, ENTRY_TXN);
+    assert_int_equal(world_peek(w, 3).txn.parts, 3);
+    assert_int_equal(world_peek(w, 3).txn.db_pages, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        struct entry e = world_peek(w, i);
+        assert_true(token_equal(&e.txn.token, &token));
+        assert_true(position_equal(&e.txn.base, &w->db.m->position));
+    }
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+    guest_unlock(w, g, UNLOCK_PUBLISHED);
+    assert_int_equal(w->db.checksum.sum, w->log.sum);
+    assert_int_equal(w->db.checksum.pages, 4);
+}
+
+static void a_transaction_that_shrinks_the_database_counts_what_is_left(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_part(w, g, 3); /* beyond the end that the last part gives */
+    guest_part_sized(w, g, 1, 1, WORLD_PAGE, 2);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+    guest_unlock(w, g, UNLOCK_PUBLISHED);
+    assert_int_equal(w->db.checksum.pages, 2);
+    assert_int_equal(w->db.checksum.sum, w->log.sum);
+    assert_int_equal(w->db.applied_sum, w->log.sum);
+    assert_int_equal(w->db.applied_pages, 2);
+}
+
+static void the_first_transaction_of_an_empty_database_brings_its_page_size(
+    void **state)
+{
+    struct world *w = world_open(0);
+    struct guest *g = guest_owner(w);
+
+    guest_part_sized(w, g, 1, 2, 4096, 2);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+    guest_unlock(w, g, UNLOCK_PUBLISHED);
+    assert_int_equal(w->db.m->page_size, 4096);
+    guest_lock(w, g);
+    guest_told(g, SESSION_GRANT);
+    guest_part_sized(w, g, 1, 1, WORLD_PAGE, 2);
+    guest_failed(g, SESSION_FAILED, REASON_IO);
+    world_close(w);
+    (void)state;
+}
+
+static void each_attempt_has_a_token_of_its_own(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    struct token tokens[6];
+
+    for (unsigned i = 0; i < 6; i++) {
+        guest_last(w, g, 2);
+        tokens[i] = world_peek(w, 0).txn.token;
+        for (unsigned k = 0; k < i; k++) {
+            assert_false(token_equal(&tokens[i], &tokens[k]));
+        }
+        if (i % 2 == 0) {
+            world_deliver_all(w);
+            guest_told(g, SESSION_COMMITTED);
+        } else {
+            world_foreign(w);
+            world_deliver_all(w);
+            guest_told(g, SESSION_CONFLICT);
+        }
+        guest_unlock(w, g, i % 2 == 0 ? UNLOCK_PUBLISHED : UNLOCK_NOTHING);
+        if (i % 3 == 2) {
+            g = guest_owner(w); /* another session */
+        } else {
+            guest_lock(w, g);
+            guest_told(g, SESSION_GRANT);
+        }
+    }
+}
+
+/* ---- what is refused ----------------------------------------------------- */
+
+static void a_malformed_transaction_fails(void **state)
+{
+    static const struct {
+        const char *what;
+        struct session_propose m;
+        uint32_t page;
+    } bad[] = {
+        {"another page size", {.page_size = 4096, .db_pages = 3}, 2},
+        {"no power of two", {.page_size = 513, .db_pages = 3, .count = 1}, 2},
+        {"a tiny page size", {.page_size = 256, .db_pages = 3, .count = 1}, 2},
+        {"a part out of turn",
+         {.page_size = 512, .db_pages = 3, .count = 1, .number = 1},
+         2},
+        {"no size at the end", {.page_size = 512, .count = 1}, 2},
+        {"nothing at all", {.page_size = 512}, 2},
+        {"page 0", {.page_size = 512, .db_pages = 3, .count = 1}, 0},
+        {"a page twice", {.page_size = 512, .db_pages = 3, .count = 2}, 2},
+    };
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct session_propose m = bad[i].m;
+        m.last = true;
+        send_raw(w, g, m, bad[i].page);
+        if (g->n_inbox == 0) {
+            fail_msg("accepted: %s", bad[i].what);
+        }
+        assert_non_null(
+            strstr(surely_failed(w, g, REASON_IO).text, "malformed"));
+        assert_int_equal(world_in_flight(w), 0);
+    }
+    send_raw(w, g, good, 2);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+}
+
+/* Where the database has no page size yet that it would have to fit. */
+static void an_empty_database_takes_only_sizes_that_sqlite_knows(void **state)
+{
+    static const uint32_t sizes[] = {0, 16, 256, 513, 1000};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct world *w = world_open(0);
+        struct guest *g = guest_owner(w);
+        uint8_t *image = calloc(1, sizes[i] + 1), number[4];
+        struct session_propose m = good;
+
+        assert_non_null(image);
+        put_le32(number, 1);
+        m.page_size = sizes[i];
+        m.sequence = 1;
+        m.images = image;
+        m.numbers = number;
+        guest_send(w, g, &m);
+        surely_failed(w, g, REASON_IO);
+        free(image);
+        world_close(w);
+    }
+    (void)state;
+}
+
+static void a_first_page_that_leaves_wal_mode_fails(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    for (size_t at = 18; at <= 19; at++) {
+        uint8_t image[WORLD_PAGE] = {0}, number[4];
+        struct session_propose m = good;
+        image[18] = image[19] = 2;
+        image[at] = 1;
+        put_le32(number, 1);
+        m.sequence = ++g->sequence;
+        m.numbers = number;
+        m.images = image;
+        guest_send(w, g, &m);
+        surely_failed(w, g, REASON_IO);
+    }
+}
+
+static void after_a_bad_part_the_answer_waits_for_the_last(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_part(w, g, 1);
+    send_raw(w, g, (struct session_propose){.page_size = 4096, .number = 1}, 2);
+    guest_not_told(g);
+    world_lose_all(w);
+    world_lead(w, NODE_THERE);
+    assert_int_equal(world_in_flight(w), 0); /* nothing of it leaves any more */
+    g->parts = 2;
+    guest_part(w, g, 2);
+    guest_not_told(g);
+    assert_int_equal(g->session.turn, TURN_PROPOSING);
+    guest_last(w, g, 3);
+    surely_failed(w, g, REASON_IO);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    assert_true(slot_is_free(&w->db));
+}
+
+static void more_parts_than_a_transaction_may_have_fail_as_too_large(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    for (uint32_t i = 0; i < TXN_PARTS_MAX + 1; i++) {
+        guest_part(w, g, 2 + i);
+        world_lose_all(w);
+    }
+    guest_last(w, g, 2);
+    assert_non_null(strstr(surely_failed(w, g, REASON_FULL).text, "large"));
+}
+
+static void as_many_parts_as_a_transaction_may_have_are_accepted(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    for (uint32_t i = 0; i < TXN_PARTS_MAX; i++) {
+        guest_part(w, g, 2 + i);
+    }
+    guest_last(w, g, 1);
+    assert_int_equal(world_in_flight(w), TXN_PARTS_MAX + 1);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+}
+
+static void more_bytes_than_a_transaction_may_have_fail_as_too_large(
+    void **state)
+{
+    const uint32_t size = 65536, count = PART_BYTES_MAX / size;
+    struct world *w = world_open(0);
+    struct guest *g = guest_owner(w);
+
+    for (uint32_t i = 0; i < TXN_BYTES_MAX / PART_BYTES_MAX; i++) {
+        guest_part_sized(w, g, 1 + i * count, count, size, 0);
+        assert_int_equal(world_in_flight(w), 1);
+        world_lose_all(w);
+    }
+    guest_part_sized(w, g, TXN_BYTES_MAX / size + 1, 1, size,
+                     TXN_BYTES_MAX / size + 1);
+    assert_non_null(strstr(surely_failed(w, g, REASON_FULL).text, "large"));
+    world_close(w);
+    (void)state;
+}
+
+static void a_part_with_more_pages_than_an_entry_holds_fails_as_too_large(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_part_sized(w, g, 2, PART_BYTES_MAX / WORLD_PAGE + 1, WORLD_PAGE,
+                     5000);
+    surely_failed(w, g, REASON_FULL);
+}
+
+static void a_proposal_without_the_slot_is_not_heard(void **state)
+{
+    struct world *w = *state;
+    struct guest *owner = guest_owner(w);
+    struct guest *idle = guest_open(w), *waits = guest_open(w);
+
+    guest_lock(w, waits);
+    send_raw(w, idle, good, 2);
+    send_raw(w, waits, good, 2);
+    assert_null(w->db.proposal);
+    guest_last(w, owner, 2);
+    send_raw(w, owner, good, 2); /* one is under way */
+    assert_int_equal(world_in_flight(w), 1);
+    world_deliver_all(w);
+    guest_told(owner, SESSION_COMMITTED);
+    send_raw(w, owner, good, 2); /* that one is over */
+    world_deliver_all(w);
+    assert_int_equal(w->n_accepted, 1);
+    guest_not_told(owner);
+    guest_unlock(w, owner, UNLOCK_PUBLISHED);
+    guest_told(waits, SESSION_GRANT);
+    assert_int_equal(w->file.sum, w->log.sum);
+}
+
+/* ---- outcomes ------------------------------------------------------------ */
+
+static void what_loses_the_race_is_a_conflict_and_a_late_copy_does_nothing(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_last(w, g, 2);
+    world_foreign(w);
+    guest_told(g, SESSION_CONFLICT);
+    assert_int_equal(g->session.turn, TURN_OWNED);
+    assert_int_equal(w->db.conflicts, 1);
+    world_deliver_all(w);
+    assert_int_equal(w->n_accepted, 1);
+    guest_not_told(g);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    assert_int_equal(w->file.sum, w->log.sum);
+    assert_int_equal(w->db.commits, 0);
+}
+
+static void a_verdict_of_conflict_is_told(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    struct token token;
+
+    guest_last(w, g, 2);
+    token = world_peek(w, 0).txn.token;
+    token.sequence++;
+    proposal_decided(&w->db, &token, VERDICT_CONFLICT); /* not ours */
+    guest_not_told(g);
+    token.sequence--;
+    proposal_decided(&w->db, &token, VERDICT_CONFLICT);
+    guest_told(g, SESSION_CONFLICT);
+    assert_null(w->db.proposal);
+    assert_int_equal(g->session.turn, TURN_OWNED);
+}
+
+static void after_a_conflict_the_same_snapshot_conflicts_again(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    world_foreign(w);
+    for (int i = 0; i < 3; i++) {
+        guest_last(w, g, 2);
+        guest_told(g, SESSION_CONFLICT);
+    }
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    world_deliver_all(w);
+    assert_int_equal(w->n_accepted, 1);
+    guest_lock(w, g);
+    guest_told(g, SESSION_GRANT);
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+}
+
+static void what_is_overtaken_half_way_hears_it_at_its_end(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_part(w, g, 1);
+    world_foreign(w);
+    guest_not_told(g);
+    guest_part(w, g, 2);
+    guest_not_told(g);
+    guest_last(w, g, 3);
+    assert_int_equal(g->n_inbox, 1);
+    if (g->inbox[0].kind != SESSION_CONFLICT) {
+        guest_failed(g, SESSION_FAILED, REASON_BUSY);
+    }
+    assert_null(w->db.proposal);
+    world_deliver_all(w);
+    assert_int_equal(w->n_accepted, 1);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    assert_int_equal(w->file.sum, w->log.sum);
+}
+
+static void an_unlock_half_way_drops_the_transaction(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w), *h = guest_open(w);
+
+    guest_lock(w, h);
+    guest_part(w, g, 2);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    guest_told(h, SESSION_GRANT);
+    world_deliver_all(w);
+    guest_last(w, h, 3);
+    world_deliver_all(w);
+    guest_told(h, SESSION_COMMITTED);
+    guest_not_told(g);
+    assert_int_equal(w->n_accepted, 1);
+}
+
+static void an_unlock_before_the_answer_leaves_the_transaction_to_the_log(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w), *h = guest_open(w);
+
+    guest_lock(w, h);
+    guest_last(w, g, 2);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    guest_not_told(h);
+    world_deliver_all(w);
+    guest_not_told(g);
+    assert_int_equal(guest_told(h, SESSION_GRANT).position.txid, 1);
+    assert_int_equal(w->file.sum, w->log.sum);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_small_transaction_is_one_entry),
+        T(what_is_accepted_is_committed_at_the_new_position),
+        T(parts_leave_as_they_come_and_the_last_counts_them),
+        T(a_transaction_that_shrinks_the_database_counts_what_is_left),
+        T(the_first_transaction_of_an_empty_database_brings_its_page_size),
+        T(each_attempt_has_a_token_of_its_own),
+        T(a_malformed_transaction_fails),
+        T(an_empty_database_takes_only_sizes_that_sqlite_knows),
+        T(a_first_page_that_leaves_wal_mode_fails),
+        T(after_a_bad_part_the_answer_waits_for_the_last),
+        T(more_parts_than_a_transaction_may_have_fail_as_too_large),
+        T(as_many_parts_as_a_transaction_may_have_are_accepted),
+        T(more_bytes_than_a_transaction_may_have_fail_as_too_large),
+        T(a_part_with_more_pages_than_an_entry_holds_fails_as_too_large),
+        T(a_proposal_without_the_slot_is_not_heard),
+        T(what_loses_the_race_is_a_conflict_and_a_late_copy_does_nothing),
+        T(a_verdict_of_conflict_is_told),
+        T(after_a_conflict_the_same_snapshot_conflicts_again),
+        T(what_is_overtaken_half_way_hears_it_at_its_end),
+        T(an_unlock_half_way_drops_the_transaction),
+        T(an_unlock_before_the_answer_leaves_the_transaction_to_the_log),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
