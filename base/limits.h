@@ -20,6 +20,11 @@
  * being staged are held in memory, hence the bound. */
 #define TXN_BYTES_MAX (1ull << 30)
 
+/* Pages by which a transaction may let a database grow beyond those that it
+ * brings: SQLite writes every page that it adds but the lock page. The node
+ * keeps 8 bytes a page, so a size must be paid for with pages. */
+#define TXN_UNWRITTEN_PAGES_MAX 1u
+
 /* Parts of one transaction, from the two above, with room for small pages. */
 #define TXN_PARTS_MAX 4096u
 

@@ -31,6 +31,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/limits.h"
 #include "consensus/address.h"
 
@@ -457,6 +458,7 @@ static void flush(struct conn *conn)
     }
     all = uv_buf_init((char *)conn->out.data, (unsigned)conn->out.len);
     n = uv_try_write((uv_stream_t *)&conn->tcp, &all, 1);
+    FAILPOINT("raft.sent");
     if (n < 0 && n != UV_EAGAIN) {
         conn_fail(conn, n, uv_strerror(n));
     } else if (n >= 0 && (size_t)n == conn->out.len) {

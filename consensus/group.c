@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "consensus/alloc.h"
 #include "consensus/groups_internal.h"
@@ -171,7 +172,7 @@ static void note_appended(struct group *g)
         }
     }
     g->proposers = 0;
-    g->steady = now - g->appended_us < PUSH_MS * 1000u;
+    g->steady = now - g->appended_us < PUSH_US;
     g->appended_us = now;
 }
 
@@ -244,7 +245,7 @@ static void push_to(struct group *g, const struct member *to, raft_index match)
 static bool can_wait(const struct group *g, unsigned slot)
 {
     return g->commit_sent[slot] >= g->proposed[slot] && g->steady &&
-           clock_us() - g->appended_us < PUSH_MS * 1000u;
+           clock_us() - g->appended_us < PUSH_US;
 }
 
 /* Followers learn of a new commit index with the next entries or heartbeat,
@@ -305,6 +306,7 @@ void group_recv(struct group *g, struct raft_message *m)
     if (m->type == RAFT_IO_TIMEOUT_NOW) {
         g->invited_ms = groups_now(g->all);
     }
+    FAILPOINT("raft.received");
     g->io.recv(&g->io.raw, m);
 }
 

@@ -26,6 +26,7 @@
 /* While entries follow one another within this time, each brings the commit
  * index of those before it, and nothing is pushed. */
 #define PUSH_MS 2u
+#define PUSH_US (PUSH_MS * (uint64_t)1000)
 
 /* A member of the cluster, this node included. */
 struct member {

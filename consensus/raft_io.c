@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "consensus/alloc.h"
 #include "consensus/raft_peek.h"
 
@@ -176,6 +177,9 @@ static int send_message(struct raft_io *raw, struct raft_io_send *req,
     struct raft_io_host *host = g->host;
     struct sent *s;
 
+    FAILPOINT_IF(message->type == RAFT_IO_APPEND_ENTRIES &&
+                     message->append_entries.n_entries > 0,
+                 "raft.append");
     host->send(host->data, message->server_id, g->group, message);
     if (cb == NULL) {
         return 0;

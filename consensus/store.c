@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "consensus/alloc.h"
 #include "consensus/reserve.h"
@@ -136,6 +137,7 @@ static void finish_batch(struct store *s)
 {
     struct list writes;
 
+    FAILPOINT("store.complete");
     list_init(&writes);
     move_all(&s->batch, &writes);
     s->syncs++;
@@ -332,6 +334,7 @@ int store_open(const struct store_options *options, struct store **out,
     s->full = reserve_make(s->folder) == -ENOSPC;
     list_init(&s->queued);
     list_init(&s->batch);
+    FAILPOINT("store.opened");
     *out = s;
     return 0;
 }
@@ -418,6 +421,7 @@ int store_load(struct store *s, uint32_t group, struct store_group *out,
             forget_loaded(s);
             return rv;
         }
+        FAILPOINT("store.loaded");
     }
     *out = s->loaded[group];
     memset(&s->loaded[group], 0, sizeof s->loaded[group]);

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "base/failpoint.h"
+
 /* ---- small SQL helpers -------------------------------------------------- */
 
 static int finish(sqlite3_stmt *st)
@@ -95,14 +97,16 @@ static int write_one(struct store_db *s, const struct store_write *w)
 int store_db_write(struct store_db *s, const struct list *writes)
 {
     sqlite3_int64 first = s->next_row;
-    int rv = finish(s->begin);
+    int rv = FAILPOINT_ERROR("store.begin", SQLITE_IOERR, finish(s->begin));
 
     for (const struct list *l = writes->next; l != writes && rv == SQLITE_OK;
          l = l->next) {
         rv = write_one(s, LIST_ENTRY(l, struct store_write, link));
+        FAILPOINT("store.row");
     }
     if (rv == SQLITE_OK) {
-        rv = finish(s->commit);
+        rv = FAILPOINT_ERROR("store.commit", SQLITE_FULL, finish(s->commit));
+        FAILPOINT("store.committed");
     }
     if (rv != SQLITE_OK) {
         s->next_row = first;
@@ -115,10 +119,12 @@ int store_db_write(struct store_db *s, const struct list *writes)
 
 int store_db_checkpoint(struct store_db *s)
 {
-    int frames, copied;
-    int rv = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE,
-                                       &frames, &copied);
+    int frames, copied, rv;
 
+    FAILPOINT("store.checkpoint");
+    rv = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE,
+                                   &frames, &copied);
+    FAILPOINT("store.checkpointed");
     if (rv == SQLITE_OK && frames == copied) {
         s->wal_frames = 0;
     }

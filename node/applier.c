@@ -1,6 +1,6 @@
-/* Jobs on the local file: open and scan it, append what was accepted, write
- * the WAL back. One at a time per database, on the pool; never while a session
- * has the slot. */
+/* Jobs on the local file: open and scan it, append what was accepted, and when
+ * to write the WAL back (writeback.c). One at a time per database, on the pool;
+ * never while a session has the slot, but for writing back. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,17 +8,16 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "node/batch.h"
 #include "node/job.h"
 
-#define BATCH_BYTES (64u << 20)      /* encoded, per job */
-#define BATCH_COUNT 4096u            /* transactions per job */
-#define HERE_BYTES (64u << 10)       /* so few are written by the loop itself */
-#define CHECKPOINT_FRAMES 1000u      /* as SQLite's own wal_autocheckpoint */
-#define RETRY_US 100000u             /* a lock was held */
-#define RETRY_FULL_US 1000000u       /* no room on the disk */
-#define CHECKPOINT_RETRY_US 1000000u /* a reader was in the way */
+#define BATCH_BYTES (64u << 20) /* encoded, per job */
+#define BATCH_COUNT 4096u       /* transactions per job */
+#define HERE_BYTES (64u << 10)  /* so few are written by the loop itself */
+#define RETRY_US 100000u        /* a lock was held */
+#define RETRY_FULL_US 1000000u  /* no room on the disk */
 
 static uint64_t now(const struct database *db)
 {
@@ -77,6 +76,7 @@ static void run_open(struct job *job)
     struct open_job *o = LIST_ENTRY(job, struct open_job, job);
     struct wal_state state;
 
+    FAILPOINT("file.open");
     if (o->apply == NULL) {
         job->rv = open_file(o);
     } else {
@@ -85,6 +85,7 @@ static void run_open(struct job *job)
             apply_expect(o->apply, &state);
         }
     }
+    FAILPOINT("file.opened");
     if (job->rv == 0 && o->apply != NULL) {
         job->rv = checksum_scan(&o->checksum, o->apply);
     }
@@ -146,6 +147,7 @@ static void open_done(struct job *job)
     } else if (not_a_database(o)) {
         checksum_close(&o->checksum);
     } else {
+        FAILPOINT("file.scanned");
         db->kind = o->kind;
         db->apply = o->apply;
         db->page_size =
@@ -292,58 +294,8 @@ static void start_batch(struct node *n, struct database *db)
     }
 }
 
-/* ---- write back ---------------------------------------------------------- */
-
-static void run_checkpoint(struct job *job)
-{
-    job->rv = apply_checkpoint(job->db->apply, true);
-}
-
-static void checkpoint_done(struct job *job)
-{
-    struct database *db = job->db;
-    uint32_t frames, backfilled;
-
-    if (job->rv == ERR_FOREIGN) {
-        db->look_again = true;
-    } else if (job->rv != 0 && job->rv != ERR_BUSY) {
-        log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", db->name,
-                 db->path, err_str(job->rv));
-    }
-    apply_frames(db->apply, &frames, &backfilled);
-    if (frames > 0) {
-        /* A reader was in the way of the reset. */
-        db->checkpoint_not_before_us = now(db) + CHECKPOINT_RETRY_US;
-    }
-    free(job);
-}
-
-static bool checkpoint_is_due(struct database *db)
-{
-    uint32_t frames, backfilled;
-
-    if (db->apply == NULL) {
-        return false;
-    }
-    apply_frames(db->apply, &frames, &backfilled);
-    if (frames < CHECKPOINT_FRAMES) {
-        return false;
-    }
-    if (now(db) < db->checkpoint_not_before_us) {
-        db->env->wake_after(db->env->data, db, CHECKPOINT_RETRY_US);
-        return false;
-    }
-    return true;
-}
-
-static void start_checkpoint(struct node *n, struct database *db)
-{
-    struct job *job = calloc(1, sizeof *job);
-
-    if (job != NULL) {
-        job_start(n, db, job, run_checkpoint, checkpoint_done);
-    }
-}
+/* ---- what is due ----------------------------------------------------------
+ */
 
 /* Is there anything but the one that its session is publishing itself? */
 static bool must_append(const struct database *db)
@@ -359,29 +311,44 @@ static bool must_append(const struct database *db)
                p->position.txid;
 }
 
-static bool work_is_due(struct database *db)
+static bool wants_slot(const struct database *db, enum writeback back)
 {
-    return db->look_again || must_append(db) || checkpoint_is_due(db);
+    return db->look_again || must_append(db) || back == WRITEBACK_RESET;
 }
 
-void applier_step(struct node *n, struct database *db)
+/* What needs the slot; it has been claimed. */
+static void start_alone(struct node *n, struct database *db)
 {
-    if (db->job != NULL || !work_is_due(db)) {
-        return;
-    }
-    if (now(db) < db->job_not_before_us) {
-        db->env->wake_after(db->env->data, db, db->job_not_before_us - now(db));
-        return;
-    }
-    if (!slot_claim(db)) {
-        return;
-    }
     if (db->look_again) {
         applier_open(n, db, false);
     } else if (!list_empty(&db->pending)) {
         start_batch(n, db);
     } else {
-        start_checkpoint(n, db);
+        writeback_start(n, db, WRITEBACK_RESET);
+    }
+}
+
+void applier_step(struct node *n, struct database *db)
+{
+    enum writeback back;
+
+    db->node_waits = false;
+    if (db->job != NULL) {
+        return;
+    }
+    back = writeback_due(db);
+    if (!wants_slot(db, back)) {
+        if (back == WRITEBACK_BACKFILL) {
+            writeback_start(n, db, back);
+        }
+        return;
+    }
+    if (now(db) < db->job_not_before_us) {
+        db->env->wake_after(db->env->data, db, db->job_not_before_us - now(db));
+    } else if (slot_claim(db)) {
+        start_alone(n, db);
+    } else {
+        db->node_waits = true;
     }
 }
 

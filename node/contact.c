@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
 
@@ -64,6 +65,7 @@ void contact_remember(struct node *n, struct database *db)
     ok = fprintf(f, "cluster %s\ndatabase %s\n", cluster, uuid) > 0;
     ok = fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
     ok = fclose(f) == 0 && ok;
+    FAILPOINT("file.member");
     db->member = ok && rename(tmp, path) == 0;
 }
 
@@ -172,6 +174,7 @@ static void start_fetch(struct node *n, struct database *db, bool compare)
     }
     db->compare = compare;
     db->state = DB_FETCHING;
+    image_send_drop(n, db, 0); /* nobody else shall get what is replaced */
     image_fetch_start(n, db);
 }
 

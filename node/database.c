@@ -71,7 +71,7 @@ void database_why_locked(struct database *db, char *out, size_t size)
         return;
     } else if (!env->quorum_fresh(env->data, db->group)) {
         env->why_no_quorum(env->data, db->group, out, size);
-    } else if (db->state != DB_READY) {
+    } else if (db->state != DB_READY || db->m == NULL) {
         snprintf(out, size, "the local copy is %s", state_name(db));
     } else if (!placing_majority_holds(db)) {
         snprintf(out, size, "%u of %u voters hold the content so far",

@@ -119,14 +119,19 @@ struct session {
     uint32_t pid;
     uint64_t since_us;                 /* of the state */
     struct position base;              /* granted */
+    uint64_t sequence;                 /* of its last proposal */
     uint64_t wait_txid, wait_until_us; /* PRAGMA marmot_wait; 0 = none */
     struct {
         bool wanted;
         struct token token;
         struct position base;
         uint64_t leader, fenced_us; /* of the last fence */
+        uint64_t fences;            /* their tokens differ */
     } resume;                       /* resume.c */
 };
+
+/* In tokens no guest counts so far: from here on the numbers are the node's. */
+#define FENCE_SEQUENCE (1ull << 63)
 
 /* A transaction that this node is trying to have accepted. At most one per
  * database; it outlives its session when the outcome is not known yet. */
@@ -142,7 +147,7 @@ struct proposal {
     uint32_t *numbers; /* of all pages */
     uint64_t *hashes;
     uint32_t n_pages, cap_pages;
-    uint32_t db_pages;
+    uint32_t db_pages, page_size;
     uint64_t raw_bytes;
     bool complete; /* the ENTRY_TXN is there */
     bool sent;     /* a copy of the ENTRY_TXN left this node */
@@ -199,12 +204,14 @@ struct database {
     bool compare;    /* first contact: compare the image with the file */
     struct list pending;
     uint64_t pending_bytes;
-    void *job; /* a job on the pool uses the file */
+    void *job;       /* a job on the pool uses the file */
+    bool job_beside; /* and sessions may write meanwhile */
     uint64_t job_not_before_us;
     struct image_fetch *fetch;
     struct list image_asks;
     unsigned image_readers;
     uint64_t checkpoint_not_before_us;
+    bool node_waits; /* for the slot: it is granted to nobody meanwhile */
 
     /* The write slot of this node. */
     struct list sessions, waiters;

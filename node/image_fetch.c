@@ -284,8 +284,10 @@ static int write_pages(struct image_fetch *f, const struct host_image *m)
     }
     entry_pages_begin(&e.txn.pages, &c);
     while ((rv = entry_pages_next(&c, &number, image)) == 0) {
-        rv = number > f->pages ? ERR_CORRUPT
-                               : image_writer_page(f->writer, number, image);
+        /* In order, so that memory for hashes follows what was received. */
+        rv = number < m->first || number - m->first >= m->count
+                 ? ERR_CORRUPT
+                 : image_writer_page(f->writer, number, image);
         if (rv != 0) {
             break;
         }
@@ -313,7 +315,8 @@ void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
     int rv;
 
     if (!is_ours(db, peer, m->id) || f->state != FETCH_LOADING ||
-        m->first != f->next || m->count == 0) {
+        m->first != f->next || m->count == 0 ||
+        m->count > f->pages - f->next + 1) {
         return;
     }
     f->heard_us = now(db);

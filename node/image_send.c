@@ -1,5 +1,8 @@
 /* Images, the side that has the database: one consistent read per transfer,
- * pages on request, so that the receiver sets the pace and nothing piles up. */
+ * pages on request, so that the receiver sets the pace and nothing piles up.
+ *
+ * A transfer has files of its own and does not touch db->apply once it has
+ * begun: the local copy may be replaced meanwhile. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +21,7 @@ struct transfer {
     uint64_t peer, id;
     struct page_reader *reader; /* NULL: waits for its turn */
     struct position position;
+    uint32_t page_size;
     uint64_t used_us;
     bool working, ended;
     /* the request being worked on */
@@ -110,7 +114,7 @@ static void begin(struct transfer *t)
     }
     t->position = m.position = db->applied;
     m.checksum = db->applied_sum;
-    m.page_size = apply_page_size(db->apply);
+    m.page_size = t->page_size = apply_page_size(db->apply);
     m.pages = page_reader_count(t->reader);
     t->used_us = now(db);
     host_image_send(t->node, t->peer, HOST_IMAGE_BEGIN, db->group, &m);
@@ -148,7 +152,7 @@ void image_send_step(struct node *n, struct database *db)
 
 static int read_pages(struct transfer *t, uint32_t *numbers, uint8_t *images)
 {
-    uint32_t page_size = apply_page_size(t->db->apply);
+    uint32_t page_size = t->page_size;
     struct entry_txn e = {.db = t->db->m->uuid,
                           .base = t->position,
                           .pages = {.page_size = page_size}};
@@ -170,7 +174,7 @@ static void on_work(uv_work_t *w)
 {
     struct transfer *t = w->data;
     uint32_t *numbers = malloc(t->count * sizeof *numbers);
-    uint8_t *images = malloc((size_t)t->count * apply_page_size(t->db->apply));
+    uint8_t *images = malloc((size_t)t->count * t->page_size);
 
     buf_reset(&t->part);
     t->rv = numbers == NULL || images == NULL ? ERR_FULL
@@ -212,7 +216,7 @@ void image_send_more(struct node *n, struct database *db, uint64_t peer,
         return;
     }
     pages = page_reader_count(t->reader);
-    most = PART_BYTES_MAX / apply_page_size(db->apply);
+    most = PART_BYTES_MAX / t->page_size;
     if (t->working || m->first == 0 || m->first > pages || m->count == 0) {
         return; /* asked twice, or nonsense: it will time out */
     }

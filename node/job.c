@@ -17,6 +17,7 @@ static void on_done(uv_work_t *w, int status)
 
     (void)status;
     db->job = NULL;
+    db->job_beside = false;
     job->done(job);
     node_wake(n, db);
 }

@@ -173,8 +173,11 @@ void slot_keep_step(struct database *db)
             keep -= kept;
         }
     }
-    /* Also an owner that has committed says nothing more. */
-    if (db->keeper != NULL || db->owner != NULL) {
+    /* An owner may have left without a word, after COMMITTED soon. */
+    if (db->keeper != NULL ||
+        (db->owner != NULL && db->owner->turn == TURN_COMMITTING)) {
         db->env->wake_after(db->env->data, db, keep);
+    } else if (db->owner != NULL) {
+        db->env->wake_after(db->env->data, db, 10 * keep);
     }
 }

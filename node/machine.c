@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "wire/page.h"
 
 void machine_init(struct machine *m, const struct machine_events *events)
 {
@@ -16,11 +17,11 @@ void machine_init(struct machine *m, const struct machine_events *events)
     m->ignored = 0;
 }
 
-static void drop_parts(struct machine_db *db)
+static void drop_parts(struct list *parts)
 {
     struct list *l;
 
-    while ((l = list_pop(&db->parts)) != NULL) {
+    while ((l = list_pop(parts)) != NULL) {
         free(LIST_ENTRY(l, struct machine_part, link));
     }
 }
@@ -31,7 +32,7 @@ void machine_close(struct machine *m)
 
     while ((l = list_pop(&m->dbs)) != NULL) {
         struct machine_db *db = LIST_ENTRY(l, struct machine_db, link);
-        drop_parts(db);
+        drop_parts(&db->parts);
         free(db);
     }
 }
@@ -152,6 +153,7 @@ static void apply_part(struct machine *m, const struct entry_txn *e,
     }
     part->token = e->token;
     part->number = e->number;
+    part->pages = e->pages.count;
     part->len = len;
     memcpy(part->bytes, bytes, len);
     list_push(&db->parts, &part->link);
@@ -190,6 +192,19 @@ static bool take_parts(struct machine_db *db, const struct token *token,
     return found == count;
 }
 
+/* Does the size that it names follow from the pages that it brings? Every node
+ * keeps memory for that size. */
+static bool size_valid(const struct machine_db *db, const struct entry_txn *e,
+                       const struct list *parts)
+{
+    uint64_t pages = e->pages.count;
+
+    for (const struct list *l = parts->next; l != parts; l = l->next) {
+        pages += LIST_ENTRY(l, struct machine_part, link)->pages;
+    }
+    return page_growth_valid(db->pages, pages, e->db_pages);
+}
+
 static enum machine_verdict verdict_on(const struct machine_db *db,
                                        const struct entry_txn *e)
 {
@@ -212,7 +227,6 @@ static void accept_txn(struct machine *m, struct machine_db *db,
 {
     struct machine_accept accept = {
         .txn = e, .bytes = bytes, .len = len, .parts = parts};
-    struct list *l;
 
     accept.position = db->position =
         position_next(&e->base, &e->token, e->db_pages, e->checksum);
@@ -222,11 +236,9 @@ static void accept_txn(struct machine *m, struct machine_db *db,
     db->ring[db->position.txid % TOKEN_RING].txid = db->position.txid;
     db->ring[db->position.txid % TOKEN_RING].hash = db->position.hash;
     db->ring[db->position.txid % TOKEN_RING].token = e->token;
-    drop_parts(db);
+    drop_parts(&db->parts);
     m->events->accepted(m->events->data, db, &accept);
-    while ((l = list_pop(parts)) != NULL) {
-        free(LIST_ENTRY(l, struct machine_part, link));
-    }
+    drop_parts(parts);
 }
 
 static void apply_txn(struct machine *m, const struct entry_txn *e,
@@ -245,6 +257,9 @@ static void apply_txn(struct machine *m, const struct entry_txn *e,
         verdict = verdict_on(db, e);
     } else if (!take_parts(db, &e->token, e->parts, &parts)) {
         verdict = VERDICT_INCOMPLETE;
+    } else if (!size_valid(db, e, &parts)) {
+        drop_parts(&parts);
+        verdict = VERDICT_CONFLICT;
     } else {
         accept_txn(m, db, e, bytes, len, &parts);
         return;

@@ -24,6 +24,7 @@ struct machine_part {
     struct list link;
     struct token token;
     uint32_t number;
+    uint32_t pages; /* in it */
     size_t len;
     uint8_t bytes[]; /* the encoded entry */
 };
@@ -61,7 +62,8 @@ struct machine_accept {
 
 enum machine_verdict {
     VERDICT_REPEATED,   /* this token had been accepted before */
-    VERDICT_CONFLICT,   /* another transaction came first: never happens */
+    VERDICT_CONFLICT,   /* never happens: another transaction came first, or its
+                           size does not follow from its pages */
     VERDICT_INCOMPLETE, /* parts are missing: propose all again */
     VERDICT_FORGOTTEN   /* older than the ring: may have been accepted */
 };

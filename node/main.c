@@ -1,10 +1,23 @@
 /* marmot: the node. */
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "node/node.h"
 #include "node/options.h"
+
+/* A database takes about six descriptors, a session one: the usual soft limit
+ * of 1024 is too few for what the limits allow. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
 
 int main(int argc, char **argv)
 {
@@ -13,6 +26,7 @@ int main(int argc, char **argv)
     int status;
 
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptors();
     if (options_parse(&options, argc, argv, why, sizeof why) != 0) {
         fprintf(stderr, "marmot: %s\n", why);
         options_close(&options);

@@ -39,6 +39,7 @@ struct node {
     bool sessions_closed, groups_stopped;
     uint64_t stop_at_us; /* sessions may finish until then */
     int exit_status;
+    unsigned n_sessions; /* open connections of applications */
 };
 
 /* ---- events.c: what the groups tell ---- */
@@ -95,6 +96,15 @@ void applier_open(struct node *n, struct database *db, bool convert);
 void applier_step(struct node *n, struct database *db);
 /* At the end: write everything back and let the files go. */
 void applier_close_all(struct node *n);
+
+/* ---- writeback.c: checkpoints ---- */
+enum writeback {
+    WRITEBACK_NOTHING,
+    WRITEBACK_BACKFILL, /* beside sessions */
+    WRITEBACK_RESET     /* needs the slot */
+};
+enum writeback writeback_due(struct database *db);
+void writeback_start(struct node *n, struct database *db, enum writeback what);
 
 /* ---- contact.c: first contact, enrolment, images ---- */
 void contact_step(struct node *n, struct database *db);

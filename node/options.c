@@ -113,6 +113,9 @@ static bool name_is_good(const char *name, size_t len)
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
+    if (len <= 2 && strspn(name, ".") >= len) {
+        return false; /* they would lead out of a folder of databases */
+    }
     return len > 0 && len <= DB_NAME_MAX && strspn(name, allowed) >= len;
 }
 
@@ -352,9 +355,17 @@ static bool host_is(const char *address, const char *host)
     return strncmp(address, host, len) == 0 && address[len] == ':';
 }
 
+/* 127.0.0.0/8, as a number: a name may begin like that. */
+static bool is_loopback_number(const char *address)
+{
+    size_t len = strspn(address, "0123456789.");
+
+    return strncmp(address, "127.", 4) == 0 && address[len] == ':';
+}
+
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || host_is(address, "localhost") ||
+    return is_loopback_number(address) || host_is(address, "localhost") ||
            host_is(address, "[::1]");
 }
 
@@ -425,6 +436,11 @@ static int finish(struct parse *p)
         return -1;
     }
     if (o->raft_path[0] == '\0') {
+        if (strlen(o->dbs[0].path) >= sizeof o->raft_path - 64) {
+            return bad(p,
+                       "-db-path is too long to derive -raft-path from it: "
+                       "give one");
+        }
         snprintf(o->raft_path, sizeof o->raft_path, "%.*s-raft",
                  (int)sizeof o->raft_path - 64, o->dbs[0].path);
     }

@@ -6,15 +6,16 @@
  * makes harmless, until the state machine has moved past its base. A session
  * that waited longer than the deadline is told "outcome unknown"; the proposal
  * then goes on without it, and no lock is granted until it is decided. */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "node/database.h"
 #include "wire/entry.h"
+#include "wire/page.h"
 
 #define ENTRY_BYTES_MAX (PACKET_BYTES_MAX - 4096u)
 
@@ -93,6 +94,7 @@ static struct proposal *proposal_new(struct session *s, uint64_t sequence)
     if (p == NULL) {
         return NULL;
     }
+    s->sequence = sequence;
     p->session = s;
     p->base = s->base;
     p->token.node = s->db->env->node_id;
@@ -125,7 +127,9 @@ static int add_pages(struct proposal *p, const struct session_propose *m)
     for (uint32_t i = 0; i < m->count; i++) {
         uint32_t number = get_le32(m->numbers + 4 * (size_t)i);
         const uint8_t *image = m->images + (size_t)i * m->page_size;
+        /* Ascending over all parts: no page comes twice. */
         if (number == 0 ||
+            (p->n_pages > 0 && number <= p->numbers[p->n_pages - 1]) ||
             (number == 1 && (image[18] != 2 || image[19] != 2))) {
             return ERR_CORRUPT;
         }
@@ -196,19 +200,66 @@ static int take_part(struct session *s, const struct session_propose *m)
     struct proposal *p = db->proposal;
     int rv;
 
-    if (!page_size_fits(db, m) || m->number != p->n_entries ||
-        (m->last && m->db_pages == 0)) {
+    if (p->n_entries == 0) {
+        p->page_size = m->page_size;
+    }
+    if (!page_size_fits(db, m) || m->page_size != p->page_size ||
+        m->number != p->n_entries || (m->last && m->db_pages == 0)) {
         return ERR_CORRUPT;
     }
     rv = add_pages(p, m);
     if (rv == 0) {
         rv = add_entry(db, p, m);
     }
+    /* Every node keeps memory for this size. */
+    if (rv == 0 && m->last &&
+        !page_growth_valid(db->m->pages, p->n_pages, m->db_pages)) {
+        rv = ERR_CORRUPT;
+    }
     if (rv == 0 && m->last) {
         p->db_pages = m->db_pages;
         p->complete = true;
     }
     return rv;
+}
+
+static const char *text_of(uint8_t reason)
+{
+    return reason == REASON_FULL   ? "the transaction is too large"
+           : reason == REASON_BUSY ? "another transaction came first"
+                                   : "the transaction is malformed";
+}
+
+static void fail_session(struct session *s, uint8_t reason, const char *text)
+{
+    struct session_message m = {.kind = SESSION_FAILED};
+
+    m.refused.reason = reason;
+    m.refused.text = text;
+    m.refused.len = strlen(text);
+    s->db->env->session_send(s->db->env->data, s, &m);
+}
+
+/* The first part of a transaction. NULL: the session has its answer. Only a
+ * faulty guest proposes again under the same lock, or uses a number of its
+ * tokens twice. */
+static struct proposal *begin(struct session *s,
+                              const struct session_propose *m)
+{
+    struct database *db = s->db;
+
+    if (db->proposal != NULL || m->sequence <= s->sequence ||
+        m->sequence >= FENCE_SEQUENCE) {
+        fail_session(s, REASON_IO, text_of(REASON_IO));
+        return NULL;
+    }
+    db->proposal = proposal_new(s, m->sequence);
+    if (db->proposal == NULL) {
+        fail_session(s, REASON_FULL, "the node is out of memory");
+        return NULL;
+    }
+    session_turn(s, TURN_PROPOSING);
+    return db->proposal;
 }
 
 void proposal_part(struct session *s, const struct session_propose *m)
@@ -218,14 +269,7 @@ void proposal_part(struct session *s, const struct session_propose *m)
     int rv;
 
     if (s->turn == TURN_OWNED) {
-        /* An undecided one of an earlier session would have kept the slot. */
-        assert(p == NULL);
-        p = db->proposal = proposal_new(s, m->sequence);
-        if (p == NULL) {
-            session_refuse(s, REASON_FULL, "the node is out of memory");
-            return;
-        }
-        session_turn(s, TURN_PROPOSING);
+        p = begin(s, m);
     }
     if (s->turn != TURN_PROPOSING || p == NULL || p->complete) {
         return;
@@ -236,9 +280,7 @@ void proposal_part(struct session *s, const struct session_propose *m)
         p->bad_reason = reason_of(rv);
     }
     if (p->bad && m->last) {
-        fail(p, p->bad_reason,
-             p->bad_reason == REASON_FULL ? "the transaction is too large"
-                                          : "the transaction is malformed");
+        fail(p, p->bad_reason, text_of(p->bad_reason));
         proposal_free(db);
         return;
     }
@@ -265,6 +307,7 @@ static void send_all(struct database *db)
     struct proposal *p = db->proposal;
     int rv = 0;
 
+    FAILPOINT_IF(!p->sent, "node.proposal");
     while (p->n_sent < p->n_entries) {
         bool last = p->complete && p->n_sent == p->n_entries - 1;
         rv = send_entry(db, &p->entries[p->n_sent]);
@@ -274,6 +317,7 @@ static void send_all(struct database *db)
         p->n_sent++;
         p->sent_us = now(db);
         p->sent = p->sent || last;
+        FAILPOINT_IF(last, "node.proposed");
     }
     if (rv == ERR_FULL && !p->sent) {
         p->bad = true;
@@ -320,6 +364,24 @@ static void past_deadline(struct database *db)
     }
 }
 
+/* Look again when it is to be proposed again, or at the deadline. */
+static void plan_next(struct database *db, uint64_t t)
+{
+    const struct db_times *times = &db->env->times;
+    const struct proposal *p = db->proposal;
+    uint64_t next = times->propose_again_us;
+    uint64_t end;
+
+    if (p == NULL) {
+        return;
+    }
+    end = p->since_us + times->deadline_us + allowance_us(p);
+    if (p->session != NULL && end > t && end - t < next) {
+        next = end - t;
+    }
+    db->env->wake_after(db->env->data, db, next);
+}
+
 void proposal_step(struct database *db)
 {
     struct proposal *p = db->proposal;
@@ -353,7 +415,7 @@ void proposal_step(struct database *db)
         t - p->since_us >= times->deadline_us + allowance_us(p)) {
         past_deadline(db);
     }
-    db->env->wake_after(db->env->data, db, times->propose_again_us);
+    plan_next(db, t);
 }
 
 /* ---- outcomes ------------------------------------------------------------ */
@@ -370,12 +432,16 @@ void proposal_accepted(struct database *db, const struct position *position)
         return;
     }
     m.position = *position;
+    FAILPOINT("node.committed");
     answer(p, &m);
+    FAILPOINT("node.answered");
 }
 
 void proposal_decided(struct database *db, const struct token *token,
                       enum machine_verdict verdict)
 {
+    struct session_message unknown = {.kind = SESSION_UNKNOWN};
+
     if (!proposal_is(db, token) || db->proposal->accepted) {
         return;
     }
@@ -389,6 +455,7 @@ void proposal_decided(struct database *db, const struct token *token,
         break;
     case VERDICT_REPEATED:  /* seen as accepted before: cannot be ours */
     case VERDICT_FORGOTTEN: /* the session was told "unknown" long ago */
+        answer(db->proposal, &unknown);
         proposal_free(db);
         break;
     }

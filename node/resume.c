@@ -8,11 +8,9 @@
  * other, by the compare-and-swap that decides everything here. */
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "node/database.h"
 #include "wire/entry.h"
-
-/* No guest counts so far: these sequence numbers are the node's own. */
-#define FENCE_SEQUENCE (1ull << 63)
 
 static void answer(struct session *s, uint8_t kind,
                    const struct position *position)
@@ -41,17 +39,18 @@ static void answer_from_log(const struct database *db, struct session *s)
     }
 }
 
-static int propose_fence(struct database *db, const struct session *s)
+static int propose_fence(struct database *db, struct session *s)
 {
-    struct entry_txn e = {.db = db->m->uuid,
-                          .base = db->m->position,
-                          .token = {.node = db->env->node_id,
-                                    .start = db->env->start,
-                                    .session = s->id,
-                                    .sequence = FENCE_SEQUENCE},
-                          .db_pages = db->m->pages,
-                          .checksum = db->m->checksum,
-                          .pages = {.page_size = db->m->page_size}};
+    struct entry_txn e = {
+        .db = db->m->uuid,
+        .base = db->m->position,
+        .token = {.node = db->env->node_id,
+                  .start = db->env->start,
+                  .session = s->id,
+                  .sequence = FENCE_SEQUENCE + s->resume.fences++},
+        .db_pages = db->m->pages,
+        .checksum = db->m->checksum,
+        .pages = {.page_size = db->m->page_size}};
     struct buf out;
     size_t len;
     int rv;
@@ -75,6 +74,7 @@ static void fence(struct database *db, struct session *s)
 
     if (leader != 0 && (due || leader != s->resume.leader) &&
         propose_fence(db, s) == 0) {
+        FAILPOINT("node.fence");
         s->resume.leader = leader;
         s->resume.fenced_us = now;
     }
@@ -103,7 +103,8 @@ static void decide(struct database *db, struct session *s)
 
 void resume_begin(struct session *s, const struct session_resume *r)
 {
-    memset(&s->resume, 0, sizeof s->resume);
+    FAILPOINT("node.resume");
+    s->resume.leader = 0;
     s->resume.wanted = true;
     s->resume.token = r->token;
     s->resume.base = r->base;

@@ -44,12 +44,18 @@ static void on_conn_closed(uv_handle_t *h)
     free(c);
 }
 
+static struct node *node_of(const struct conn *c)
+{
+    return c->session.db->env->data;
+}
+
 static void conn_close(struct conn *c)
 {
     if (c->closing) {
         return;
     }
     c->closing = true;
+    node_of(c)->n_sessions--;
     slot_gone(&c->session);
     list_remove(&c->session.link);
     uv_close((uv_handle_t *)&c->pipe, on_conn_closed);
@@ -65,9 +71,14 @@ static void on_written(uv_write_t *req, int status)
 
 static void write_later(struct conn *c, const uint8_t *bytes, size_t len)
 {
-    struct write_rest *w = malloc(sizeof *w + len);
+    size_t waiting = uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe);
+    struct write_rest *w = NULL;
     uv_buf_t b;
 
+    /* Nobody asks for so much without reading the answers. */
+    if (waiting <= SESSION_BYTES_MAX) {
+        w = malloc(sizeof *w + len);
+    }
     if (w == NULL) {
         conn_close(c);
         return;
@@ -115,7 +126,9 @@ static void send_text(struct session *s, bool ok, const char *text)
 
 /* ---- input --------------------------------------------------------------- */
 
-/* The session must have opened the very file that stands at the path. */
+/* The session must have opened the very file that stands at the path. A file
+ * that is being replaced (FETCHING) is closed by a job: db->apply is the job's
+ * then. No lock is granted before. */
 static bool same_file(const struct database *db, const struct session_hello *h)
 {
     struct stat st;
@@ -124,7 +137,8 @@ static bool same_file(const struct database *db, const struct session_hello *h)
         return false;
     }
     return st.st_dev == h->dev && st.st_ino == h->inode &&
-           (db->apply == NULL || apply_check_identity(db->apply) == 0);
+           (db->state == DB_FETCHING || db->apply == NULL ||
+            apply_check_identity(db->apply) == 0);
 }
 
 static const char moved_text[] = "the database file at this path was replaced";
@@ -355,8 +369,13 @@ static void on_connection(uv_stream_t *stream, int status)
     buf_init(&c->in, SESSION_BYTES_MAX + 2 * READ_BYTES);
     uv_pipe_init(stream->loop, &c->pipe, 0);
     list_push(&db->sessions, &c->session.link);
+    node_of(c)->n_sessions++;
     if (uv_accept(stream, (uv_stream_t *)&c->pipe) != 0 ||
         uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) != 0) {
+        conn_close(c);
+    } else if (node_of(c)->n_sessions > SESSIONS_MAX) {
+        session_refuse(&c->session, REASON_BUSY,
+                       "this node has too many connections");
         conn_close(c);
     }
 }
@@ -395,7 +414,7 @@ static int open_slot(struct database *db, char *why, size_t size)
     socket_like(path, db->path);
     db->slot_fd = fd;
     db->slot = page;
-    slot_clear(page);
+    slot_reset(page);
     db->next_session = get_le32(random.b) & 0x3fffffffu;
     return 0;
 }

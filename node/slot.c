@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "node/database.h"
 
 #define TO(s) (1u << TURN_##s)
@@ -103,6 +104,15 @@ static void release(struct database *db)
     db->env->lease_release(db->env->data, db, epoch);
 }
 
+/* Does the end of its transaction depend on the session alone? */
+static bool is_stuck(const struct database *db)
+{
+    enum turn turn = db->owner->turn;
+
+    return turn == TURN_OWNED || turn == TURN_COMMITTING ||
+           (turn == TURN_PROPOSING && !db->proposal->complete);
+}
+
 /* Somebody else asks: give the lease back at the end of the quantum, between
  * transactions. A holder that idles in a transaction for long loses it in the
  * middle; its commit will then be a conflict, if anybody else wrote. */
@@ -114,7 +124,7 @@ static void maybe_release(struct database *db)
     if (!db->lease.held || !db->lease.recalled) {
         return;
     }
-    if (db->owner != NULL && db->owner->turn == TURN_OWNED) {
+    if (db->owner != NULL && is_stuck(db)) {
         idle = now(db) - db->owner->since_us;
         if (idle >= times->idle_us) {
             release(db);
@@ -161,7 +171,8 @@ static struct session *first_waiter(const struct database *db)
 /* May the slot change hands now? The lease is checked by the caller. */
 static bool file_is_current(const struct database *db)
 {
-    return db->state == DB_READY && db->job == NULL && slot_is_free(db) &&
+    return db->state == DB_READY && (db->job == NULL || db->job_beside) &&
+           !db->look_again && !db->node_waits && slot_is_free(db) &&
            list_empty(&db->pending) && db->m != NULL &&
            position_equal(&db->applied, &db->m->position) &&
            placing_majority_holds(db);
@@ -195,7 +206,9 @@ static void grant(struct database *db, struct session *s)
     slot_grant(db->slot, (uint32_t)s->id);
     s->base = db->applied;
     m.position = s->base;
+    FAILPOINT("node.granted");
     db->env->session_send(db->env->data, s, &m);
+    FAILPOINT("node.granted_sent");
 }
 
 static void offer(struct session *s)
@@ -258,6 +271,7 @@ void slot_lock(struct session *s)
     struct database *db = s->db;
     char why[TEXT_MAX / 2];
 
+    FAILPOINT("node.lock");
     if (db->env->replica) {
         session_refuse(s, REASON_READONLY,
                        "this node is a replica: write on a voter");
@@ -273,6 +287,11 @@ void slot_lock(struct session *s)
     }
     if (database_disk_full(db, why, sizeof why)) {
         session_refuse(s, REASON_FULL, why);
+        return;
+    }
+    if (!db->env->quorum_fresh(db->env->data, db->group)) {
+        db->env->why_no_quorum(db->env->data, db->group, why, sizeof why);
+        session_refuse(s, REASON_BUSY, why);
         return;
     }
     slot_look(db);
@@ -323,6 +342,7 @@ void slot_unlock(struct session *s, const struct session_unlock *u)
 {
     struct database *db = s->db;
 
+    FAILPOINT("node.unlock");
     if (db->owner != s) {
         return; /* an UNLOCK that crossed something: nothing is held */
     }

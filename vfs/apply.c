@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "vfs/apply_internal.h"
 #include "vfs/sqlite_code.h"
+#include "wire/page.h"
 
 #define LOCK_TRIES 25
 #define LOCK_WAIT_US 2000
@@ -227,17 +228,18 @@ int apply_count_pages(const struct apply *a, const struct wal_index_header *h,
                       uint32_t *pages)
 {
     sqlite3_int64 size;
-    int rc;
+    int rc = a->files.db->pMethods->xFileSize(a->files.db, &size);
+    uint32_t in_file;
 
-    if (h->db_pages != 0) {
-        *pages = h->db_pages;
-        return 0;
-    }
-    rc = a->files.db->pMethods->xFileSize(a->files.db, &size);
     if (rc != SQLITE_OK) {
         return sqlite_code_err(rc);
     }
-    *pages = (uint32_t)(size / a->files.page_size);
+    in_file = (uint32_t)(size / a->files.page_size);
+    /* Every page is in the file or in a frame. */
+    if (!page_growth_valid(in_file, h->frames, h->db_pages)) {
+        return ERR_CORRUPT;
+    }
+    *pages = h->db_pages != 0 ? h->db_pages : in_file;
     return 0;
 }
 

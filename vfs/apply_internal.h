@@ -49,7 +49,8 @@ struct apply {
 int apply_load(struct apply *a);
 
 /* Pages in the database by header `h`, which says 0 after a recovery that
- * found an empty WAL: the file's size counts then. */
+ * found an empty WAL: the file's size counts then. ERR_CORRUPT when the header
+ * names more than file and WAL can hold. */
 int apply_count_pages(const struct apply *a, const struct wal_index_header *h,
                       uint32_t *pages);
 

@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/apply_internal.h"
 #include "vfs/sqlite_code.h"
 
@@ -88,6 +89,7 @@ static int start_log(struct apply *a)
         return err;
     }
     rc = wal->pMethods->xWrite(wal, header, sizeof header, 0);
+    FAILPOINT("apply.header");
     if (rc == SQLITE_OK) {
         rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
     }
@@ -114,10 +116,12 @@ static int drain(struct apply *a)
 {
     struct apply_txn *t = &a->txn;
     uint32_t first = t->cursor.frame - t->buffered + 1;
-    int rc = a->files.wal->pMethods->xWrite(
+    int rc;
+
+    FAILPOINT("apply.frames");
+    rc = a->files.wal->pMethods->xWrite(
         a->files.wal, t->buffer, (int)(t->buffered * frame_bytes(a)),
         (sqlite3_int64)wal_frame_offset(a->files.page_size, first));
-
     t->buffered = 0;
     return sqlite_code_err(rc);
 }
@@ -207,6 +211,7 @@ static int publish(struct apply *a, const struct wal_state *state)
     struct apply_txn *t = &a->txn;
     struct wal_index_header h = a->h;
 
+    FAILPOINT("apply.written");
     for (uint32_t i = 0; i < t->count; i++) {
         int err = wal_index_append(&a->index, h.frames, h.frames + 1 + i,
                                    t->pages[i]);
@@ -214,6 +219,7 @@ static int publish(struct apply *a, const struct wal_state *state)
             return err;
         }
     }
+    FAILPOINT("apply.indexed");
     h.frames = state->frame;
     h.db_pages = t->db_pages;
     h.change++;
@@ -222,6 +228,7 @@ static int publish(struct apply *a, const struct wal_state *state)
     memcpy(h.frame_checksum, state->cksum, sizeof h.frame_checksum);
     memcpy(h.salt, state->salt, sizeof h.salt);
     wal_index_publish(&a->index, &h);
+    FAILPOINT("apply.published");
     a->h = h;
     return 0;
 }

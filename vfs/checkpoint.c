@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/apply_internal.h"
 #include "vfs/sqlite_code.h"
 
@@ -124,6 +125,7 @@ static int move_pages(struct apply *a, const struct moved_page *pages,
             rc = a->files.db->pMethods->xWrite(a->files.db, image, (int)size,
                                                (sqlite3_int64)to);
         }
+        FAILPOINT("checkpoint.page");
     }
     free(image);
     return sqlite_code_err(rc);
@@ -157,13 +159,16 @@ static int backfill(struct apply *a, uint32_t after, uint32_t safe)
     if (err != 0) {
         return err;
     }
+    FAILPOINT("checkpoint.synced");
     info->backfill_attempted = safe;
     err = move_pages(a, pages, count);
+    FAILPOINT("checkpoint.moved");
     free(pages);
     if (err == 0 && safe == a->h.frames &&
         wal_index_unchanged(&a->index, &a->h)) {
         err = finish_file(a);
     }
+    FAILPOINT("checkpoint.done");
     if (err == 0) {
         __atomic_store_n(&info->backfilled, safe, __ATOMIC_SEQ_CST);
     }
@@ -210,7 +215,9 @@ static int publish_reset(struct apply *a)
     if (err != 0) {
         return err;
     }
+    FAILPOINT("checkpoint.reset");
     wal_index_publish(&a->index, &h);
+    FAILPOINT("checkpoint.was_reset");
     __atomic_store_n(&info->backfilled, 0, __ATOMIC_SEQ_CST);
     info->backfill_attempted = 0;
     info->read_mark[1] = 0;

@@ -8,32 +8,22 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/limits.h"
 #include "vfs/guest_fork.h"
-#include "vfs/guest_propose.h"
-#include "vfs/guest_socket.h"
+#include "vfs/guest_talk.h"
 
 /* In xShmLock SQLite still holds its read mark: the long wait is elsewhere. */
 #define LOCK_WAIT_MS 10
-/* What the node answers at once. */
-#define ANSWER_WAIT_MS 3000
-/* A proposal: the node gives up itself at about this time. */
-#define COMMIT_WAIT_MS 10000
+/* A proposal: the node gives up itself, and says so, some seconds before. */
+#define COMMIT_WAIT_MS 13000
 #define WAIT_SLACK_MS 2000
-/* Between two attempts to find a node that has gone. */
-#define RESUME_PAUSE_NS 20000000
 #define IN_BYTES_MAX (64u << 10)
 #define OUT_BYTES_MAX 1024u
-
-static uint64_t in_ms(uint64_t ms)
-{
-    return clock_us() + ms * 1000u;
-}
 
 void guest_client_init(struct guest_client *c, const char *path)
 {
@@ -61,6 +51,13 @@ void guest_client_drop(struct guest_client *c)
     buf_reset(&c->out);
 }
 
+static int send_kind(struct guest_client *c, enum session_kind kind)
+{
+    struct session_message m = {.kind = (uint8_t)kind};
+
+    return guest_talk_send(c, &m);
+}
+
 static void detach_slot(struct guest_client *c)
 {
     slot_page_close(c->slot_fd, c->slot);
@@ -75,101 +72,6 @@ void guest_client_close(struct guest_client *c)
     detach_slot(c);
     buf_close(&c->in);
     buf_close(&c->out);
-}
-
-static int say(struct guest_client *c, int err, const char *text)
-{
-    snprintf(c->text, sizeof c->text, "%s", text);
-    return err;
-}
-
-static int send_message(struct guest_client *c, const struct session_message *m)
-{
-    struct iovec iov;
-    size_t left;
-    int rc;
-
-    buf_reset(&c->out);
-    rc = session_encode(m, &c->out);
-    if (rc != 0) {
-        return rc;
-    }
-    iov.iov_base = c->out.data;
-    iov.iov_len = c->out.len;
-    return guest_socket_send(c->fd, &iov, 1, in_ms(ANSWER_WAIT_MS), &left);
-}
-
-static int send_kind(struct guest_client *c, enum session_kind kind)
-{
-    struct session_message m = {.kind = (uint8_t)kind};
-
-    return send_message(c, &m);
-}
-
-/* The next message but OFFER: an offer only wakes whoever polls the socket.
- * *m borrows from c->in until the next call. `deadline_us` 0: do not wait. */
-static int receive(struct guest_client *c, uint64_t deadline_us,
-                   struct session_message *m)
-{
-    int rc;
-
-    for (;;) {
-        if (c->used > 0) {
-            buf_consume(&c->in, c->used);
-            c->used = 0;
-        }
-        rc = c->in.len == 0
-                 ? ERR_SHORT
-                 : session_decode(c->in.data, c->in.len, m, &c->used);
-        if (rc == ERR_SHORT) {
-            rc = guest_socket_receive(c->fd, &c->in, deadline_us);
-        } else if (rc == 0 && m->kind != SESSION_OFFER) {
-            return 0;
-        }
-        if (rc != 0) {
-            return rc;
-        }
-    }
-}
-
-static int error_of_reason(uint8_t reason)
-{
-    switch (reason) {
-    case REASON_BUSY:
-        return ERR_BUSY;
-    case REASON_READONLY:
-        return ERR_READONLY;
-    case REASON_FULL:
-        return ERR_FULL;
-    case REASON_MOVED:
-        return ERR_FOREIGN;
-    case REASON_VERSION:
-        return ERR_VERSION;
-    default:
-        return ERR_IO;
-    }
-}
-
-static int refused(struct guest_client *c, const struct session_refused *r)
-{
-    size_t len = r->len < sizeof c->text ? r->len : sizeof c->text - 1;
-
-    memcpy(c->text, r->text, len);
-    c->text[len] = '\0';
-    return error_of_reason(r->reason);
-}
-
-/* The conversation failed: end it. A version that we cannot read is told. */
-static int broken(struct guest_client *c, int err)
-{
-    guest_client_drop(c);
-    if (err == ERR_VERSION) {
-        return say(c, ERR_VERSION,
-                   "the node speaks another version of the session protocol");
-    }
-    return say(c, ERR_NOT_FOUND,
-               err == -ETIMEDOUT ? "the node does not answer"
-                                 : "the connection to the node broke");
 }
 
 /* Without the slot word everything is asked for, which is only slower. It stays
@@ -188,52 +90,13 @@ static void attach_slot(struct guest_client *c, uint32_t session)
     c->slot_fd = c->slot == NULL ? -1 : c->slot_fd;
 }
 
-static int greet(struct guest_client *c, struct session_welcome *welcome)
-{
-    struct session_message m = {.kind = SESSION_HELLO, .hello = c->hello};
-    int rc = send_message(c, &m);
-
-    if (rc == 0) {
-        rc = receive(c, in_ms(ANSWER_WAIT_MS), &m);
-    }
-    if (rc != 0) {
-        return broken(c, rc);
-    }
-    if (m.kind == SESSION_REFUSED) {
-        rc = refused(c, &m.refused);
-        guest_client_drop(c);
-        return rc;
-    }
-    if (m.kind != SESSION_WELCOME) {
-        return broken(c, ERR_CORRUPT);
-    }
-    *welcome = m.welcome;
-    return 0;
-}
-
-static int connect_to_node(struct guest_client *c,
-                           struct session_welcome *welcome)
-{
-    int rc = guest_socket_connect(c->path, &c->fd);
-
-    if (rc != 0) {
-        snprintf(c->text, sizeof c->text,
-                 "no node is running for %.*s (%s): start marmot with this "
-                 "database as -db-path",
-                 (int)(strlen(c->path) - strlen("-marmot")), c->path,
-                 err_str(rc));
-        return ERR_NOT_FOUND;
-    }
-    return greet(c, welcome);
-}
-
 static int establish(struct guest_client *c, const struct session_hello *hello)
 {
     struct session_welcome welcome;
     int rc;
 
     c->hello = *hello;
-    rc = connect_to_node(c, &welcome);
+    rc = guest_talk_connect(c, &welcome);
     if (rc == 0) {
         attach_slot(c, welcome.session);
         c->token = (struct token){.node = welcome.node,
@@ -250,7 +113,7 @@ static int drain(struct guest_client *c)
     int rc;
 
     do {
-        rc = receive(c, 0, &m);
+        rc = guest_talk_receive(c, 0, &m);
     } while (rc == 0 && m.kind == SESSION_REFUSED && c->parked);
     if (rc == -ETIMEDOUT) {
         return 0;
@@ -277,11 +140,11 @@ static int lock_answer(struct guest_client *c, const struct session_message *m,
         return 0;
     case SESSION_PARKED:
         c->parked = true;
-        return say(c, ERR_BUSY, "another writer has its turn");
+        return guest_talk_fail(c, ERR_BUSY, "another writer has its turn");
     case SESSION_REFUSED:
-        return refused(c, &m->refused);
+        return guest_talk_refused(c, &m->refused);
     default:
-        return broken(c, ERR_CORRUPT);
+        return guest_talk_broken(c, ERR_CORRUPT);
     }
 }
 
@@ -298,36 +161,42 @@ int guest_client_lock(struct guest_client *c, const struct session_hello *hello,
     c->granted = false;
     rc = send_kind(c, SESSION_LOCK);
     if (rc == 0) {
-        rc = receive(c, in_ms(LOCK_WAIT_MS), &m);
+        rc = guest_talk_receive(c, guest_talk_in_ms(LOCK_WAIT_MS), &m);
     }
     if (rc == -ETIMEDOUT) {
         rc = send_kind(c, SESSION_PARK);
         if (rc == 0) {
-            rc = receive(c, in_ms(ANSWER_WAIT_MS), &m);
+            rc = guest_talk_receive(c, guest_talk_in_ms(ANSWER_WAIT_MS), &m);
         }
     }
-    return rc == 0 ? lock_answer(c, &m, position) : broken(c, rc);
+    return rc == 0 ? lock_answer(c, &m, position) : guest_talk_broken(c, rc);
 }
 
-static bool connected(struct guest_client *c)
+enum line { LINE_BROKEN, LINE_QUIET, LINE_SAYS };
+
+/* Is the node still there, and has it said something unasked? */
+static enum line look_at_line(struct guest_client *c)
 {
     uint8_t byte;
     ssize_t n;
 
     if (c->fd < 0) {
-        return false;
+        return LINE_BROKEN;
     }
     n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR))) {
-        return true;
+    if (n > 0) {
+        return LINE_SAYS;
     }
-    broken(c, ERR_CLOSED);
-    return false;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return LINE_QUIET;
+    }
+    guest_talk_broken(c, ERR_CLOSED);
+    return LINE_BROKEN;
 }
 
 bool guest_client_alive(struct guest_client *c)
 {
-    return c->granted && connected(c);
+    return c->granted && look_at_line(c) != LINE_BROKEN;
 }
 
 bool guest_client_kept(const struct guest_client *c)
@@ -337,114 +206,14 @@ bool guest_client_kept(const struct guest_client *c)
 
 bool guest_client_retake(struct guest_client *c)
 {
-    if (!connected(c) || !slot_retake(c->slot, c->session)) {
+    /* What came unasked is read by the way of asking. */
+    if (look_at_line(c) != LINE_QUIET || c->in.len > c->used ||
+        !slot_retake(c->slot, c->session)) {
         return false;
     }
     c->parked = false;
     c->granted = true;
     return true;
-}
-
-static int unknown(struct guest_client *c, const char *why)
-{
-    guest_client_drop(c);
-    return say(c, ERR_UNKNOWN_OUTCOME, why);
-}
-
-/* Ask a node that has (re)started; 0 with its answer in *m. */
-static int ask_again(struct guest_client *c, uint64_t deadline_us,
-                     struct session_message *m)
-{
-    struct session_welcome welcome;
-    int rc = connect_to_node(c, &welcome);
-
-    if (rc == 0) {
-        m->kind = SESSION_RESUME;
-        m->resume.token = c->token;
-        m->resume.base = c->base;
-        rc = send_message(c, m);
-    }
-    if (rc == 0) {
-        rc = receive(c, deadline_us, m);
-    }
-    if (rc != 0) {
-        guest_client_drop(c);
-    }
-    return rc;
-}
-
-/* The node went away with our proposal. The lock stays ours meanwhile: the
- * WRITE slot of the -shm keeps a new node from the file. */
-static int resume(struct guest_client *c, uint64_t deadline_us,
-                  struct session_message *m)
-{
-    const struct timespec pause = {.tv_nsec = RESUME_PAUSE_NS};
-    int rc;
-
-    c->resumed = true;
-    guest_client_drop(c);
-    do {
-        rc = ask_again(c, deadline_us, m);
-        if (rc != 0) {
-            nanosleep(&pause, NULL);
-        }
-    } while (rc != 0 && clock_us() < deadline_us);
-    return rc;
-}
-
-static int commit_answer(struct guest_client *c, const struct proposal *p)
-{
-    struct session_message m;
-    uint64_t bytes = (uint64_t)p->count * p->page_size;
-    uint64_t deadline_us = in_ms(c->answer_ms + bytes / COMMIT_BYTES_PER_MS);
-    int rc = receive(c, deadline_us, &m);
-
-    if (rc != 0 && rc != -ETIMEDOUT) {
-        rc = resume(c, deadline_us, &m);
-    }
-    if (rc != 0) {
-        return unknown(c, rc == -ETIMEDOUT
-                              ? "no answer to a commit in time"
-                              : "the node went away during a commit");
-    }
-    switch (m.kind) {
-    case SESSION_COMMITTED:
-        c->base = m.position;
-        return 0;
-    case SESSION_CONFLICT:
-        return say(c, ERR_CONFLICT, "another transaction came first");
-    case SESSION_FAILED:
-        return refused(c, &m.refused);
-    case SESSION_UNKNOWN:
-        return unknown(c, "the node does not know what became of a commit");
-    default:
-        return unknown(c, "the node gave no sensible answer to a commit");
-    }
-}
-
-int guest_client_propose(struct guest_client *c, const struct proposal *p)
-{
-    bool sent = false;
-    int rc;
-
-    if (!guest_client_alive(c)) {
-        return ERR_CLOSED;
-    }
-    c->token.sequence++;
-    rc = guest_propose_send(c->fd, p, c->token.sequence, c->answer_ms, &sent);
-    if (rc == 0) {
-        return commit_answer(c, p);
-    }
-    /* The node acts on whole messages only: without the end of the last one
-     * nothing was proposed. */
-    if (sent) {
-        return commit_answer(c, p);
-    }
-    if (rc == ERR_FULL) {
-        return say(c, rc, "the transaction is too large to be replicated");
-    }
-    broken(c, rc);
-    return rc == ERR_IO || rc == -ENOMEM ? rc : ERR_CLOSED;
 }
 
 void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
@@ -462,9 +231,11 @@ void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
         if (state != NULL) {
             slot_record(c->slot, c->base.txid, state);
         }
+        FAILPOINT("guest.recorded");
         tell = slot_leave(c->slot, c->session, keep && granted);
     }
-    if (tell && granted && send_message(c, &m) != 0) {
+    FAILPOINT("guest.left");
+    if (tell && granted && guest_talk_send(c, &m) != 0) {
         guest_client_drop(c);
     }
     if (c->resumed) {
@@ -489,18 +260,18 @@ int guest_client_ask(struct guest_client *c, const struct session_hello *hello,
         m.wait = *wait;
         limit_ms = (uint64_t)wait->timeout_ms + WAIT_SLACK_MS;
     }
-    rc = send_message(c, &m);
+    rc = guest_talk_send(c, &m);
     if (rc == 0) {
-        rc = receive(c, in_ms(limit_ms), &m);
+        rc = guest_talk_receive(c, guest_talk_in_ms(limit_ms), &m);
     }
     if (rc != 0) {
-        return broken(c, rc);
+        return guest_talk_broken(c, rc);
     }
     if (m.kind == SESSION_REFUSED) {
-        return refused(c, &m.refused);
+        return guest_talk_refused(c, &m.refused);
     }
     if (m.kind != SESSION_TEXT) {
-        return broken(c, ERR_CORRUPT);
+        return guest_talk_broken(c, ERR_CORRUPT);
     }
     memcpy(text, m.text.text, m.text.len);
     text[m.text.len] = '\0';

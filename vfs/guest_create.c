@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/guest_code.h"
 #include "vfs/guest_log.h"
 
@@ -78,6 +79,7 @@ static int propose(struct guest_db *db, const struct proposal *p)
         return guest_code_commit(err);
     }
     db->fresh.accepted = true;
+    FAILPOINT("guest.creating");
     rc = write_pages(db, p);
     if (rc != SQLITE_OK) {
         guest_log(rc, "%s was created in the cluster, but not locally",
@@ -85,6 +87,7 @@ static int propose(struct guest_db *db, const struct proposal *p)
         guest_client_drop(&db->client);
         return MARMOT_IOERR_UNKNOWN;
     }
+    FAILPOINT("guest.created");
     db->fresh.reread = true;
     return SQLITE_OK;
 }

@@ -190,7 +190,7 @@ bool guest_db_index_header(const struct guest_db *db,
     if (from == NULL) {
         return false;
     }
-    for (int i = 0; i < INDEX_HEADER_BYTES / 4; i++) {
+    for (size_t i = 0; i < INDEX_HEADER_BYTES / 4; i++) {
         word = from[i];
         memcpy(header + 4 * i, &word, sizeof word);
     }

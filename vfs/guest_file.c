@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/guest_code.h"
 #include "vfs/guest_create.h"
 #include "vfs/guest_lock.h"
@@ -252,6 +253,8 @@ static int file_shm_lock(sqlite3_file *file, int slot, int count, int flags)
 
 static void file_shm_barrier(sqlite3_file *file)
 {
+    FAILPOINT_IF(of(file)->db->capture.phase == CAPTURE_SHOWN,
+                 "guest.between_headers");
     base_of(file)->xShmBarrier(of(file)->real);
 }
 

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/guest_code.h"
 #include "vfs/guest_create.h"
 #include "vfs/guest_log.h"
@@ -63,6 +64,7 @@ static bool retake(struct guest_db *db)
         return false;
     }
     if (guest_client_retake(&db->client)) {
+        FAILPOINT("guest.retaken");
         return true;
     }
     let_slot_go(db);
@@ -102,6 +104,7 @@ static int lock_write(struct guest_db *db)
     capture_lock(&db->capture, index_page_size(now));
     db->writer = true;
     db->broken = false;
+    FAILPOINT("guest.locked");
     return SQLITE_OK;
 }
 
@@ -113,6 +116,7 @@ static void tell_published(struct guest_db *db)
     uint8_t header[INDEX_HEADER_BYTES];
     struct wal_state state;
 
+    FAILPOINT("guest.published");
     if (guest_db_index_header(db, header)) {
         index_state(header, &state);
         if (!db->broken && state.frame == db->commit_frame) {
@@ -134,6 +138,7 @@ static int unlock_write(struct guest_db *db)
         guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, true);
     }
     db->writer = false;
+    FAILPOINT("guest.told");
     return let_slot_go(db);
 }
 

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/limits.h"
 #include "vfs/guest_socket.h"
 
@@ -99,6 +100,7 @@ static int send_parts(int fd, const struct proposal *p, struct part *part,
 
     do {
         rc = send_part(fd, p, part, first, number++, timeout_ms, sent);
+        FAILPOINT_IF(!*sent, "guest.part");
         first += part->pages_max;
     } while (rc == 0 && first < p->count);
     return rc;

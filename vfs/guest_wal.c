@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/guest_code.h"
 #include "vfs/guest_log.h"
 
@@ -40,6 +41,7 @@ static int write_as_is(struct guest_db *db, const uint8_t *bytes, size_t len,
     int rc = write_real(db, bytes, len, offset);
 
     if (rc == SQLITE_OK && offset == 0 && len == WAL_HEADER_BYTES) {
+        FAILPOINT("guest.wal_header");
         rc = sync_header(db);
     }
     if (rc != SQLITE_OK && shown) {
@@ -57,14 +59,17 @@ static int write_frame(struct guest_db *db, const struct capture_answer *a)
         !guest_client_alive(&db->client)) {
         return SQLITE_IOERR_WRITE; /* the commit would fail anyway */
     }
-    rc = write_real(db, a->bytes, a->len, a->offset);
+    rc = FAILPOINT_ERROR("guest.frame_write", SQLITE_IOERR_WRITE,
+                         write_real(db, a->bytes, a->len, a->offset));
     if (!a->commit) {
+        FAILPOINT("guest.frame");
         return rc;
     }
     if (rc != SQLITE_OK) {
         note_broken(db, rc);
         return MARMOT_IOERR_UNKNOWN;
     }
+    FAILPOINT("guest.shown");
     return SQLITE_OK;
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/apply.h"
 #include "vfs/base_files.h"
 #include "vfs/image.h"
@@ -164,10 +165,12 @@ static int place_new(struct image_writer *w)
     if (err != 0) {
         return err;
     }
+    FAILPOINT("image.link");
     if (link(w->temp, w->path) != 0) {
         /* Somebody has just created it, or the file system has no links. */
         return errno == EEXIST ? ERR_BUSY : fill_empty(w);
     }
+    FAILPOINT("image.linked");
     close_image(w);
     return image_sync_folder(w->path);
 }
@@ -248,6 +251,7 @@ static int replace_opened(struct image_writer *w, struct apply *a,
     }
     if (keep_aside) {
         err = aside_by_copy(w, old, aside);
+        FAILPOINT("image.aside");
     }
     if (err == 0) {
         err = apply_image(w, a, old);
@@ -269,6 +273,7 @@ static int replace_in_place(struct image_writer *w, bool keep_aside,
         return err;
     }
     err = replace_opened(w, a, keep_aside, aside);
+    FAILPOINT("image.applied");
     if (err == 0) {
         err = apply_sync(a);
     }
@@ -294,7 +299,9 @@ static int rename_over(struct image_writer *w, bool keep_aside,
     }
     if (err == 0) {
         close_image(w);
+        FAILPOINT("image.rename");
         err = rename(w->temp, w->path) != 0 ? -errno : 0;
+        FAILPOINT("image.renamed");
     }
     if (err != 0 && keep_aside) {
         unlink(aside);
@@ -395,6 +402,7 @@ int image_writer_install(struct image_writer *w, uint64_t checksum,
     char name[PATH_MAX] = "";
     int err = check_image(w, checksum);
 
+    FAILPOINT("image.install");
     if (err == 0) {
         err = install(w, keep_aside != 0, name);
     }

@@ -169,6 +169,12 @@ void slot_clear(struct slot_page *page)
     __atomic_store_n(&page->word, 0, __ATOMIC_SEQ_CST);
 }
 
+void slot_reset(struct slot_page *page)
+{
+    __atomic_store_n(&page->record.txid, 0, __ATOMIC_SEQ_CST);
+    slot_clear(page);
+}
+
 enum slot_state slot_state_of(const struct slot_page *page, uint32_t s)
 {
     uint64_t word = load(page);

@@ -63,6 +63,8 @@ bool slot_leave(struct slot_page *page, uint32_t s, bool keep);
 bool slot_session_lives(int fd, uint32_t s);
 void slot_grant(struct slot_page *page, uint32_t s);
 void slot_clear(struct slot_page *page);
+/* Forget also what an earlier start recorded. */
+void slot_reset(struct slot_page *page);
 /* As seen by session `s`: FREE also when another has it. */
 enum slot_state slot_state_of(const struct slot_page *page, uint32_t s);
 enum slot_claim {

@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/base_files.h"
 #include "vfs/sqlite_code.h"
 #include "vfs/wal_format.h"
@@ -35,7 +36,8 @@
 
 static_assert(sizeof(struct wal_index_header) == 48, "SQLite's layout");
 static_assert(sizeof(struct wal_index_info) == 40, "SQLite's layout");
-static_assert(HASH_OFFSET + HASH_SLOTS * 2 == BLOCK_BYTES, "SQLite's layout");
+static_assert(HASH_OFFSET + (size_t)HASH_SLOTS * 2 == BLOCK_BYTES,
+              "SQLite's layout");
 
 /* One block, seen as its two tables. */
 struct block {
@@ -240,6 +242,7 @@ void wal_index_publish(struct wal_index *x, struct wal_index_header *h)
     header_checksum(h, h->checksum);
     x->db->pMethods->xShmBarrier(x->db);
     memcpy(shared + sizeof *h, h, sizeof *h);
+    FAILPOINT("index.between_headers");
     x->db->pMethods->xShmBarrier(x->db);
     memcpy(shared, h, sizeof *h);
     x->db->pMethods->xShmBarrier(x->db);

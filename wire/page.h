@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/limits.h"
+
 #define PAGE_SIZE_MIN 512u
 #define PAGE_SIZE_MAX 65536u
 #define PAGE_NUMBER_MAX 0xfffffffeu
@@ -19,6 +21,14 @@ static inline bool page_size_valid(uint32_t size)
 static inline bool page_number_valid(uint32_t number)
 {
     return number != 0 && number <= PAGE_NUMBER_MAX;
+}
+
+/* May a database of `before` pages have `after` once `written` page images were
+ * written? Any size that is not larger is fine. */
+static inline bool page_growth_valid(uint32_t before, uint64_t written,
+                                     uint32_t after)
+{
+    return after <= (uint64_t)before + written + TXN_UNWRITTEN_PAGES_MAX;
 }
 
 #endif

@@ -212,6 +212,7 @@ class Node:
         self.raft = self.folder / "raft"
         self.log_path = self.folder / "log"
         self.process, self.mark = None, 0
+        self.program, self.env = MARMOT, {}
 
     def path(self, name="main"):
         return str(self.folder / f"{name}.db")
@@ -220,7 +221,7 @@ class Node:
         peers = [f"{n.id}@127.0.0.1:{n.port}"
                  + ("/replica" if n.role == "replica" else "")
                  for n in self.cluster.nodes if n is not self]
-        args = [MARMOT, "-node-id", self.id,
+        args = [self.program, "-node-id", self.id,
                 "-bind", f"127.0.0.1:{self.port}",
                 "-bind-pane", f"localhost:{self.pane}",
                 "-raft-path", self.raft]
@@ -240,7 +241,8 @@ class Node:
         self.mark = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "a") as log:
             self.process = spawn(command, stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=log, env=environment(False))
+                                 stderr=log,
+                                 env=environment(False, **self.env))
         return self
 
     def log(self, whole=False):

@@ -74,8 +74,9 @@ struct world {
     struct checksum log;  /* what the log says the database holds */
     unsigned n_accepted;
     bool job_waits; /* jobs on the file end by world_job_done only */
+    bool backfill_due, reset_due; /* the WAL is to be written back */
+    enum world_job { JOB_SCAN, JOB_APPEND, JOB_BACKFILL, JOB_RESET } job;
     struct list batch;
-    bool scanning;
 
     unsigned n_asked, n_released; /* leases */
     uint64_t released_epoch;
@@ -250,12 +251,37 @@ static inline void world_job_done(struct world *w)
         return;
     }
     w->db.job = NULL;
-    if (w->scanning) {
+    w->db.job_beside = false;
+    switch (w->job) {
+    case JOB_SCAN:
         world_scanned(w);
-    } else {
+        break;
+    case JOB_APPEND:
         world_appended(w);
+        break;
+    case JOB_BACKFILL:
+        w->backfill_due = false;
+        break;
+    case JOB_RESET:
+        w->backfill_due = w->reset_due = false;
+        break;
     }
     w->woken = true;
+}
+
+static inline void world_job_start(struct world *w, enum world_job job)
+{
+    struct list *l;
+
+    w->db.job = w;
+    w->db.job_beside = job == JOB_BACKFILL;
+    w->job = job;
+    while (job == JOB_APPEND && (l = list_pop(&w->db.pending)) != NULL) {
+        list_push(&w->batch, l);
+    }
+    if (!w->job_waits) {
+        world_job_done(w);
+    }
 }
 
 /* Is there more than what its session is publishing itself? */
@@ -269,22 +295,25 @@ static inline bool world_must_append(const struct database *db)
             last->position.txid != db->proposal->position.txid);
 }
 
+/* As applier_step; when the WAL is to be written back is the test's to say. */
 static inline void world_applier(struct world *w)
 {
     struct database *db = &w->db;
-    struct list *l;
 
-    if (db->job != NULL || !(db->look_again || world_must_append(db)) ||
-        !slot_claim(db)) {
+    db->node_waits = false;
+    if (db->job != NULL) {
         return;
     }
-    db->job = w;
-    w->scanning = db->look_again;
-    while (!w->scanning && (l = list_pop(&db->pending)) != NULL) {
-        list_push(&w->batch, l);
-    }
-    if (!w->job_waits) {
-        world_job_done(w);
+    if (!db->look_again && !world_must_append(db) && !w->reset_due) {
+        if (w->backfill_due) {
+            world_job_start(w, JOB_BACKFILL);
+        }
+    } else if (!slot_claim(db)) {
+        db->node_waits = true;
+    } else if (db->look_again) {
+        world_job_start(w, JOB_SCAN);
+    } else {
+        world_job_start(w, list_empty(&db->pending) ? JOB_RESET : JOB_APPEND);
     }
 }
 

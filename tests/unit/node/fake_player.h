@@ -52,7 +52,7 @@ struct play {
     uint64_t epoch;
     bool break_next;      /* the next message meets a broken socket */
     unsigned n_told[256]; /* messages, by kind */
-    unsigned n_retaken;
+    unsigned n_retaken, n_asked_twice, n_without_quorum, n_beside;
     uint32_t active; /* so many of the players play */
 };
 
@@ -125,7 +125,8 @@ static inline void player_on_grant(struct world *w, struct guest *g,
 
     assert_ptr_equal(db->owner, &g->session);
     assert_null(db->proposal);
-    assert_null(db->job);
+    assert_true(db->job == NULL || db->job_beside);
+    assert_false(db->look_again);
     assert_int_equal(db->state, DB_READY);
     assert_true(db->lease.held && w->fresh);
     assert_true(w->applied >= db->lease.index);
@@ -156,6 +157,27 @@ static inline void player_on_answer(struct play *p, struct player *who,
     }
 }
 
+/* Busy because it has the lock already, or because nobody could commit now. */
+static inline void player_on_refusal(struct play *p, struct player *who,
+                                     const struct world_message *m)
+{
+    const struct session *s = &who->guest->session;
+
+    assert_int_equal(m->reason, REASON_BUSY);
+    if (p->w->fresh) {
+        assert_ptr_equal(p->w->db.owner, s);
+        p->n_asked_twice++;
+        return;
+    }
+    assert_string_equal(m->text, "no quorum: 1 of 3 reachable");
+    p->n_without_quorum++;
+    if (who->mood == M_ASKED && s->turn != TURN_WAITING) {
+        /* Whoever is in the queue keeps its place there. */
+        who->mood = s->turn == TURN_PARKED || s->turn == TURN_OFFERED ? M_PARKED
+                                                                      : M_IDLE;
+    }
+}
+
 static inline void player_leaves(struct play *p, struct player *who);
 
 static inline void player_on_message(struct world *w, struct guest *g,
@@ -173,6 +195,7 @@ static inline void player_on_message(struct world *w, struct guest *g,
     case SESSION_GRANT:
         assert_true(who->mood == M_ASKED || who->mood == M_PARKING);
         player_on_grant(w, g, m);
+        p->n_beside += w->db.job != NULL;
         who->mood = M_OWNS;
         who->tried = false;
         break;
@@ -183,9 +206,8 @@ static inline void player_on_message(struct world *w, struct guest *g,
     case SESSION_OFFER:
         assert_int_equal(who->mood, M_PARKED);
         break;
-    case SESSION_REFUSED: /* a second LOCK of an owner */
-        assert_int_equal(m->reason, REASON_BUSY);
-        assert_ptr_equal(w->db.owner, &g->session);
+    case SESSION_REFUSED:
+        player_on_refusal(p, who, m);
         break;
     default:
         player_on_answer(p, who, m);
@@ -201,8 +223,14 @@ static inline void player_on_release(struct world *w)
 {
     const struct session *owner = w->db.owner;
 
-    assert_true(owner == NULL ? slot_is_free(&w->db)
-                              : owner->turn == TURN_OWNED);
+    if (owner == NULL) {
+        assert_true(slot_is_free(&w->db));
+        return;
+    }
+    /* It has done nothing for long, and nothing but it can end its turn. */
+    assert_true(w->now_us - owner->since_us >= w->env.times.idle_us);
+    assert_true(owner->turn == TURN_OWNED || owner->turn == TURN_COMMITTING ||
+                !w->db.proposal->complete);
 }
 
 /* ---- what a session does ------------------------------------------------- */
@@ -291,7 +319,7 @@ static inline void player_retakes(struct play *p, struct player *who)
         player_asks(p, who);
         return;
     }
-    assert_null(p->w->db.job);
+    assert_true(p->w->db.job == NULL || p->w->db.job_beside);
     assert_int_equal(p->w->file.sum, who->seen_sum);
     p->n_retaken++;
     who->mood = M_OWNS;

@@ -138,16 +138,25 @@ static void put(struct world *w, enum entry_kind kind, struct entry_txn e)
     apply(w, &out);
 }
 
-static void put_txn(struct world *w, const struct machine_db *db,
-                    struct position base, uint64_t sequence, uint32_t parts)
+/* It brings one page, and so does each part. */
+static void put_sized(struct world *w, const struct machine_db *db,
+                      uint64_t sequence, uint32_t parts, uint32_t db_pages)
 {
     put(w, ENTRY_TXN,
         (struct entry_txn){.db = db->uuid,
-                           .base = base,
+                           .base = db->position,
                            .token = token_of(sequence),
-                           .db_pages = 3,
+                           .db_pages = db_pages,
                            .parts = parts,
                            .checksum = sequence});
+}
+
+static void put_txn(struct world *w, const struct machine_db *db,
+                    struct position base, uint64_t sequence, uint32_t parts)
+{
+    struct machine_db at = {.uuid = db->uuid, .position = base};
+
+    put_sized(w, &at, sequence, parts, 2);
 }
 
 static void put_part(struct world *w, const struct machine_db *db,
@@ -179,7 +188,7 @@ static void a_transaction_on_the_position_is_accepted(void **state)
     put_txn(w, db, db->position, 1, 0);
     assert_int_equal(w->accepted, 1);
     assert_int_equal(db->position.txid, 1);
-    assert_int_equal(db->pages, 3);
+    assert_int_equal(db->pages, 2);
     assert_int_equal(db->checksum, 1);
     put_txn(w, db, db->position, 2, 0);
     assert_int_equal(db->position.txid, 2);
@@ -269,6 +278,44 @@ static void a_missing_part_is_incomplete_and_can_still_be_accepted(void **state)
     assert_int_equal(w->accepted, 1);
 }
 
+static void a_size_must_follow_from_the_pages_given(void **state)
+{
+    struct world *w = *state;
+    struct machine_db *db = enroll(w, "main", 1);
+    struct position start = db->position;
+
+    put_sized(w, db, 1, 0, 0xfffffffe);
+    assert_int_equal(w->verdict, VERDICT_CONFLICT);
+    put_sized(w, db, 2, 0, 1 + TXN_UNWRITTEN_PAGES_MAX + 1);
+    assert_int_equal(w->verdict, VERDICT_CONFLICT);
+    assert_int_equal(w->decided, 2);
+    assert_int_equal(w->accepted, 0);
+    assert_true(position_equal(&db->position, &start));
+    put_sized(w, db, 3, 0, 1 + TXN_UNWRITTEN_PAGES_MAX);
+    assert_int_equal(w->accepted, 1);
+    put_sized(w, db, 4, 0, 1); /* shrinking is free */
+    assert_int_equal(w->accepted, 2);
+    assert_int_equal(db->pages, 1);
+}
+
+static void the_pages_of_all_parts_count_for_the_size(void **state)
+{
+    struct world *w = *state;
+    struct machine_db *db = enroll(w, "main", 1);
+
+    put_part(w, db, 9, 0);
+    put_part(w, db, 9, 1);
+    put_part(w, db, 9, 2); /* not counted: the transaction names two */
+    put_part(w, db, 7, 0); /* nor somebody else's */
+    put_sized(w, db, 9, 2, 3 + TXN_UNWRITTEN_PAGES_MAX + 1);
+    assert_int_equal(w->verdict, VERDICT_CONFLICT);
+    put_part(w, db, 10, 0);
+    put_part(w, db, 10, 1);
+    put_sized(w, db, 10, 2, 3 + TXN_UNWRITTEN_PAGES_MAX);
+    assert_int_equal(w->accepted, 1);
+    assert_int_equal(w->parts, 2);
+}
+
 static void parts_of_the_losers_are_dropped_at_acceptance(void **state)
 {
     struct world *w = *state;
@@ -318,6 +365,8 @@ int main(void)
         T(what_is_older_than_the_ring_is_forgotten_not_a_conflict),
         T(parts_come_in_order_whatever_the_log_s_order),
         T(a_missing_part_is_incomplete_and_can_still_be_accepted),
+        T(a_size_must_follow_from_the_pages_given),
+        T(the_pages_of_all_parts_count_for_the_size),
         T(parts_of_the_losers_are_dropped_at_acceptance),
         T(a_holder_counts_once),
         T(noise_and_strangers_are_no_ops),

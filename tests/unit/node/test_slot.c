@@ -221,6 +221,62 @@ static void nothing_is_granted_while_a_job_uses_the_file(void **state)
     assert_int_equal(guest_told(g, SESSION_GRANT).position.txid, 1);
 }
 
+/* Writing the WAL back needs no slot, as long as it does not start over. */
+static void turns_go_on_while_the_wal_is_written_back(void **state)
+{
+    struct world *w = *state;
+    struct guest *owner = guest_owner(w), *g = guest_open(w);
+
+    guest_lock(w, g);
+    w->job_waits = w->backfill_due = w->woken = true;
+    world_settle(w);
+    assert_non_null(w->db.job);
+    guest_unlock(w, owner, UNLOCK_NOTHING);
+    guest_told(g, SESSION_GRANT);
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    guest_told(g, SESSION_COMMITTED);
+    assert_non_null(w->db.job);
+}
+
+/* To start the WAL over, the node takes the slot as soon as it is left, before
+ * whoever waits for it. */
+static void the_node_s_turn_comes_before_that_of_the_next_session(void **state)
+{
+    struct world *w = *state;
+    struct guest *owner = guest_owner(w), *g = guest_open(w);
+
+    guest_lock(w, g);
+    w->job_waits = w->reset_due = w->woken = true;
+    world_settle(w);
+    assert_null(w->db.job); /* not while somebody writes */
+    w->lazy = true;
+    guest_unlock(w, owner, UNLOCK_NOTHING);
+    guest_not_told(g);
+    world_turn(w);
+    assert_non_null(w->db.job);
+    guest_not_told(g);
+    world_job_done(w);
+    world_turn(w);
+    guest_told(g, SESSION_GRANT);
+}
+
+static void a_turn_that_the_node_no_longer_needs_goes_to_the_next(void **state)
+{
+    struct world *w = *state;
+    struct guest *owner = guest_owner(w), *g = guest_open(w);
+
+    guest_lock(w, g);
+    w->reset_due = w->woken = true;
+    world_settle(w);
+    w->reset_due = false;
+    w->woken = true;
+    world_settle(w);
+    w->lazy = true;
+    guest_unlock(w, owner, UNLOCK_NOTHING);
+    guest_told(g, SESSION_GRANT);
+}
+
 static void nothing_is_granted_while_the_file_lacks_a_transaction(void **state)
 {
     struct world *w = *state;
@@ -269,14 +325,43 @@ static void nothing_is_granted_before_a_majority_holds_the_content(void **state)
     guest_told(g, SESSION_GRANT);
 }
 
-static void nothing_is_granted_without_a_quorum_and_soon_after_it_is_back(
+/* Refused, and why in words. */
+static void refused_without_a_quorum(struct guest *g)
+{
+    assert_string_equal(guest_failed(g, SESSION_REFUSED, REASON_BUSY).text,
+                        "no quorum: 1 of 3 reachable");
+    guest_not_told(g);
+}
+
+static void without_a_quorum_a_lock_is_refused_at_once_with_the_reason(
     void **state)
 {
     struct world *w = *state;
     struct guest *g = guest_open(w);
 
+    world_grant(w, 1);
     w->fresh = false;
+    w->lazy = true; /* in the call itself */
     guest_lock(w, g);
+    refused_without_a_quorum(g);
+    assert_int_equal(g->session.turn, TURN_NONE);
+    assert_true(list_empty(&w->db.waiters));
+    w->fresh = true;
+    world_pass(w, 5000000);
+    guest_not_told(g); /* it must ask again */
+    guest_lock(w, g);
+    world_turn(w);
+    guest_told(g, SESSION_GRANT);
+}
+
+static void who_waits_already_is_granted_soon_after_the_quorum_is_back(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_open(w);
+
+    guest_lock(w, g);
+    w->fresh = false;
     world_grant(w, 1);
     world_pass(w, 5000000);
     guest_not_told(g);
@@ -396,15 +481,50 @@ static void an_offer_that_can_no_longer_be_kept_becomes_a_wait_in_front(
     struct guest *g = offered(w), *other = guest_open(w);
 
     guest_lock(w, other);
-    w->fresh = false;
+    slot_lease_lost(&w->db);
+    world_settle(w);
     guest_lock(w, g);
     guest_not_told(g);
     world_pass(w, 2 * w->env.times.offer_us); /* it waits, it is not offered */
     guest_not_told(other);
-    w->fresh = true;
-    world_pass(w, 100000);
+    world_grant(w, 2);
     guest_told(g, SESSION_GRANT);
     guest_not_told(other);
+}
+
+static void an_offer_without_a_quorum_is_refused_and_ends_in_its_time(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = offered(w), *other = guest_open(w);
+
+    guest_lock(w, other);
+    w->fresh = false;
+    guest_lock(w, g);
+    refused_without_a_quorum(g);
+    world_pass(w, 2 * w->env.times.offer_us);
+    guest_not_told(other);
+    assert_int_equal(g->session.turn, TURN_NONE);
+    w->fresh = true;
+    world_pass(w, 100000);
+    guest_told(other, SESSION_GRANT);
+    guest_not_told(g);
+}
+
+static void a_parked_session_keeps_its_place_without_a_quorum(void **state)
+{
+    struct world *w = *state;
+    struct guest *owner = guest_owner(w);
+    struct guest *a = parked(w), *b = guest_open(w);
+
+    guest_lock(w, b);
+    w->fresh = false;
+    guest_lock(w, a);
+    refused_without_a_quorum(a);
+    w->fresh = true;
+    guest_unlock(w, owner, UNLOCK_NOTHING);
+    guest_told(a, SESSION_OFFER);
+    guest_not_told(b);
 }
 
 int main(void)
@@ -421,10 +541,14 @@ int main(void)
         T(nothing_is_granted_before_the_lease_is_there),
         T(nothing_is_granted_before_the_local_copy_is_ready),
         T(nothing_is_granted_while_a_job_uses_the_file),
+        T(turns_go_on_while_the_wal_is_written_back),
+        T(the_node_s_turn_comes_before_that_of_the_next_session),
+        T(a_turn_that_the_node_no_longer_needs_goes_to_the_next),
         T(nothing_is_granted_while_the_file_lacks_a_transaction),
         T(nothing_is_granted_on_another_position_than_the_group_s),
         T(nothing_is_granted_before_a_majority_holds_the_content),
-        T(nothing_is_granted_without_a_quorum_and_soon_after_it_is_back),
+        T(without_a_quorum_a_lock_is_refused_at_once_with_the_reason),
+        T(who_waits_already_is_granted_soon_after_the_quorum_is_back),
         T(nothing_is_granted_before_the_lease_s_position_is_applied),
         T(a_waiting_session_may_park_and_is_offered_its_turn),
         T(a_grant_that_crosses_a_park_is_its_answer),
@@ -433,6 +557,8 @@ int main(void)
         T(offers_go_round_when_none_of_the_parked_comes),
         T(a_parked_session_that_asks_again_waits_in_its_place),
         T(an_offer_that_can_no_longer_be_kept_becomes_a_wait_in_front),
+        T(an_offer_without_a_quorum_is_refused_and_ends_in_its_time),
+        T(a_parked_session_keeps_its_place_without_a_quorum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,23 +209,47 @@ static void a_session_that_ends_with_half_a_transaction_leaves_nothing(
     assert_int_equal(w->n_accepted, 0);
 }
 
-/* The slot went on to it in the same call, before the node could look. */
+/* The next one waits for the look; when it ends, the look is still due. */
 static void its_end_does_not_cancel_the_look_at_a_new_file(void **state)
+{
+    struct world *w = *state;
+    struct guest *maker = guest_owner(w), *next = guest_open(w);
+
+    guest_last(w, maker, 2);
+    world_deliver_all(w);
+    guest_told(maker, SESSION_COMMITTED);
+    w->lazy = true;
+    guest_lock(w, next);
+    guest_unlock(w, maker, UNLOCK_PUBLISHED);
+    guest_not_told(next);
+    guest_close(w, next);
+    assert_true(w->db.look_again);
+    w->job_waits = true;
+    world_turn(w);
+    assert_int_equal(w->job, JOB_SCAN);
+    assert_non_null(w->db.job);
+}
+
+/* What it published is seen only after it has taken the slot again. */
+static void nor_does_the_end_of_the_session_that_made_it(void **state)
 {
     for (int writes = 0; writes < 2; writes++) {
         struct world *w = world_open(3);
-        struct guest *maker = guest_owner(w), *next = guest_open(w);
+        struct guest *maker = guest_owner(w);
 
         guest_last(w, maker, 2);
         world_deliver_all(w);
         guest_told(maker, SESSION_COMMITTED);
         w->lazy = true;
-        guest_lock(w, next);
-        guest_unlock(w, maker, UNLOCK_PUBLISHED);
+        assert_true(guest_keep(w, maker));
+        assert_true(guest_retake(w, maker));
+        slot_look(&w->db);
+        assert_true(w->db.look_again);
         if (writes) {
-            guest_part(w, next, 2);
+            guest_part(w, maker, 2);
+            assert_int_equal(maker->session.turn, TURN_PROPOSING);
         }
-        guest_close(w, next);
+        guest_close(w, maker);
         assert_true(w->db.look_again);
         world_close(w);
     }
@@ -299,6 +323,7 @@ int main(void)
         T(an_owner_that_ends_frees_the_slot),
         T(a_session_that_ends_with_half_a_transaction_leaves_nothing),
         T(its_end_does_not_cancel_the_look_at_a_new_file),
+        T(nor_does_the_end_of_the_session_that_made_it),
         T(a_session_that_ends_while_proposing_leaves_the_slot_undecided),
         T(after_a_death_while_publishing_the_file_is_read_again),
         T(an_idle_session_that_ends_disturbs_nobody),

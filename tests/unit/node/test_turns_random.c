@@ -22,7 +22,8 @@
 
 static struct play *play; /* of this run */
 static uint64_t seed;
-static unsigned long totals[256], retaken;
+static unsigned long totals[256], retaken, asked_twice, without_quorum;
+static unsigned long beside; /* grants while the WAL was written back */
 
 /* ---- what the world does ------------------------------------------------- */
 
@@ -89,7 +90,7 @@ static void weather(struct play *p)
     static const int answers[] = {0, 0, 0, 0, ERR_FULL, ERR_NO_LEADER};
     struct world *w = p->w;
 
-    switch (pick(p, 8)) {
+    switch (pick(p, 10)) {
     case 0:
         w->fresh = pick(p, 4) != 0;
         break;
@@ -110,6 +111,12 @@ static void weather(struct play *p)
         break;
     case 6:
         leader_acts(p);
+        break;
+    case 7:
+        w->backfill_due = w->job_waits = w->woken = true;
+        break;
+    case 8:
+        w->reset_due = w->woken = true;
         break;
     default:
         w->applied++; /* an entry of another database */
@@ -194,7 +201,7 @@ static bool is_queued(const struct world *w, const struct session *s)
 /* Whatever the node believes: those who may write the file now. */
 static void check_writers(const struct play *p)
 {
-    unsigned n = p->w->db.job != NULL;
+    unsigned n = p->w->db.job != NULL && !p->w->db.job_beside;
 
     for (int i = 0; i < GUESTS; i++) {
         const struct player *who = &p->players[i];
@@ -273,6 +280,7 @@ static bool all_is_over(const struct play *p)
         }
     }
     return slot_is_free(db) && list_empty(&db->pending) && db->job == NULL &&
+           !p->w->backfill_due && !p->w->reset_due && !db->node_waits &&
            !db->look_again && list_empty(&db->waiters) &&
            position_equal(&db->applied, &db->m->position);
 }
@@ -332,6 +340,9 @@ static void run_one(void)
         totals[i] += p.n_told[i];
     }
     retaken += p.n_retaken;
+    asked_twice += p.n_asked_twice;
+    without_quorum += p.n_without_quorum;
+    beside += p.n_beside;
     world_close(p.w);
     play = NULL;
 }
@@ -365,6 +376,9 @@ static void every_answer_was_given_in_some_run(void **state)
         assert_true(totals[kinds[i]] >= 100);
     }
     assert_true(retaken >= 100);
+    assert_true(asked_twice >= 100);
+    assert_true(without_quorum >= 100);
+    assert_true(beside >= 100);
 }
 
 static int teardown(void **state)

@@ -24,6 +24,7 @@
 #include "wire/session.h"
 
 #define FAKE_SESSIONS 16
+#define FAKE_START 77u
 
 enum fake_answer {
     FAKE_COMMIT,
@@ -32,7 +33,8 @@ enum fake_answer {
     FAKE_UNKNOWN,        /* UNKNOWN */
     FAKE_HANG_UP,        /* close the connection, not committed */
     FAKE_COMMIT_HANG_UP, /* committed, but nobody is told */
-    FAKE_SILENCE         /* no answer */
+    FAKE_SILENCE,        /* no answer */
+    FAKE_COMMIT_SILENCE  /* committed, no answer either */
 };
 
 struct fake_session {
@@ -60,10 +62,15 @@ struct fake_node {
     unsigned hang_up_at; /* this part of a proposal; 0: no */
     const char *raw;     /* LOCK is answered with these bytes */
     size_t raw_len;
-    bool never_connect; /* connections are closed at once */
+    bool never_connect;     /* connections are closed at once */
+    uint8_t resume;         /* the answer to RESUME; 0: UNKNOWN */
+    bool resume_silent;     /* it gets no answer */
+    unsigned resume_breaks; /* first, so many RESUMEs break the connection */
 
     /* what came */
-    unsigned hellos, locks, grants, parks, offers, proposals, parts;
+    unsigned hellos, locks, grants, parks, offers, proposals, parts, resumes;
+    uint64_t sequence;             /* of the last proposal */
+    struct session_resume resumed; /* the last RESUME */
     unsigned unlocks[UNLOCK_PUBLISHED + 1];
     struct session_hello hello;
     struct wal_state state; /* of the last UNLOCK_PUBLISHED */
@@ -90,15 +97,22 @@ static inline void fake_send(struct fake_node *f, int i,
     buf_close(&out);
 }
 
+static inline struct position fake_position(const struct fake_node *f)
+{
+    return (struct position){.txid = f->txid, .hash = ~f->txid};
+}
+
 static inline void fake_say(struct fake_node *f, int i, uint8_t kind)
 {
     struct session_message m = {.kind = kind};
 
-    m.position.txid = f->txid;
+    m.position = fake_position(f);
     if (kind == SESSION_WELCOME) {
         m.welcome.node = 1;
         m.welcome.page_size = f->page_size;
         m.welcome.offer_ms = 1000;
+        m.welcome.session = (uint32_t)f->hellos; /* there is no slot word */
+        m.welcome.start = FAKE_START;
         m.welcome.replica = false;
     }
     fake_send(f, i, &m);
@@ -226,7 +240,9 @@ static inline void fake_propose(struct fake_node *f, int i,
         return;
     }
     f->proposals++;
-    if (f->answer == FAKE_COMMIT || f->answer == FAKE_COMMIT_HANG_UP) {
+    f->sequence = p->sequence;
+    if (f->answer == FAKE_COMMIT || f->answer == FAKE_COMMIT_HANG_UP ||
+        f->answer == FAKE_COMMIT_SILENCE) {
         fake_apply(f, p->page_size, p->db_pages);
     }
     switch (f->answer) {
@@ -243,6 +259,7 @@ static inline void fake_propose(struct fake_node *f, int i,
         fake_say(f, i, SESSION_UNKNOWN);
         break;
     case FAKE_SILENCE:
+    case FAKE_COMMIT_SILENCE:
         break;
     default:
         fake_forget(f, i);
@@ -290,6 +307,19 @@ static inline void fake_wait(struct fake_node *f, int i,
     fake_text(f, i, w->txid <= f->txid, w->txid <= f->txid ? "ok" : "timeout");
 }
 
+static inline void fake_resume(struct fake_node *f, int i,
+                               const struct session_resume *r)
+{
+    f->resumes++;
+    f->resumed = *r;
+    if (f->resume_breaks > 0) {
+        f->resume_breaks--;
+        fake_forget(f, i);
+    } else if (!f->resume_silent) {
+        fake_say(f, i, f->resume != 0 ? f->resume : SESSION_UNKNOWN);
+    }
+}
+
 static inline void fake_message(struct fake_node *f, int i,
                                 const struct session_message *m)
 {
@@ -319,6 +349,9 @@ static inline void fake_message(struct fake_node *f, int i,
         break;
     case SESSION_UNLOCK:
         fake_unlock(f, i, &m->unlock);
+        break;
+    case SESSION_RESUME:
+        fake_resume(f, i, &m->resume);
         break;
     case SESSION_STATUS:
         fake_text(f, i, true, "role=fake");

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "tests/unit/vfs/fake_node.h"
+#include "vfs/guest_file.h"
 #include "vfs/marmot.h"
 
 struct fixture {
@@ -79,6 +80,17 @@ static inline sqlite3 *open_with(const char *path, const char *vfs)
 static inline sqlite3 *open_managed(const struct fixture *f)
 {
     return open_with(f->path, "marmot");
+}
+
+/* A commit of this connection waits only so long for its answer. */
+static inline void be_hasty(sqlite3 *db, uint32_t answer_ms)
+{
+    sqlite3_file *file;
+
+    assert_int_equal(
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file),
+        SQLITE_OK);
+    guest_file_db(file)->client.answer_ms = answer_ms;
 }
 
 static inline size_t file_bytes(const char *path, uint8_t **bytes)

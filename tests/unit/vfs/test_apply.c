@@ -396,6 +396,8 @@ static void pages_around_the_lock_page_are_written(void **state)
     assert_int_equal(lock, 16385);
     assert_true(image != NULL && page1 != NULL);
     pair_start(&p, 65536, 0);
+    /* As if it had grown to there. */
+    assert_int_equal(truncate(p.follower, (off_t)(lock - 2) * 65536), 0);
     pair_open(&p);
     assert_int_equal(page_reader_open(p.a, &r), 0);
     assert_int_equal(page_reader_get(r, 1, page1), 0);

@@ -2,9 +2,10 @@
 #include "tests/unit/vfs/databases.h"
 
 #include "base/err.h"
-#include "vfs/apply.h"
+#include "vfs/apply_internal.h"
 #include "vfs/checksum.h"
 #include "wire/entry.h"
+#include "wire/page.h"
 
 static uint64_t sum_of_file(const char *path, uint32_t page_size)
 {
@@ -115,6 +116,13 @@ static const char *const workload[] = {
     "VACUUM",
     "DELETE FROM t WHERE id%3=0; PRAGMA incremental_vacuum",
     "UPDATE t SET v=randomblob(600) WHERE id%4=1",
+    "PRAGMA cache_size=5",
+    "BEGIN; INSERT INTO t(v) VALUES(randomblob(90000)); SAVEPOINT s;"
+    " INSERT INTO t(v) VALUES(randomblob(200000)); ROLLBACK TO s;"
+    " CREATE TABLE x AS SELECT * FROM t; DELETE FROM x WHERE id%2=1; COMMIT",
+    "BEGIN; DROP TABLE x; INSERT INTO t(v) VALUES(randomblob(300000));"
+    " DELETE FROM t WHERE length(v)=300000; COMMIT",
+    "BEGIN; INSERT INTO t(v) VALUES(randomblob(400000)); ROLLBACK",
 };
 
 static void the_sum_follows_transactions(void **state)
@@ -139,6 +147,8 @@ static void the_sum_follows_transactions(void **state)
     for (size_t i = 0; i < 3 * sizeof workload / sizeof *workload; i++) {
         run(s.db, workload[i % (sizeof workload / sizeof *workload)]);
         while (source_next(&s, &t)) {
+            /* What no legitimate transaction may break. */
+            assert_true(page_growth_valid(kept.pages, t.count, t.db_pages));
             change(&kept, &t, 1024);
             put(a, &t, 1024);
         }
@@ -158,12 +168,50 @@ static void the_sum_follows_transactions(void **state)
     drop_folder(folder);
 }
 
+/* The shared memory belongs to every program that has the database open. */
+static void a_size_that_file_and_wal_cannot_hold_is_refused(void **state)
+{
+    char folder[PATH_MAX], source[PATH_MAX], path[PATH_MAX];
+    struct wal_index_header h;
+    struct source s;
+    struct apply *a;
+    struct checksum c;
+    uint32_t most;
+
+    (void)state;
+    make_folder(folder);
+    join(source, folder, "s.db");
+    join(path, folder, "f.db");
+    source_open(&s, source, 1024, 0);
+    source_seed(&s, path);
+    checksum_init(&c);
+    assert_int_equal(apply_open(path, &a), 0);
+    assert_int_equal(wal_index_read(&a->index, &h), 0);
+    most = apply_pages(a) + h.frames + TXN_UNWRITTEN_PAGES_MAX;
+    h.db_pages = 0xfffffffe;
+    wal_index_publish(&a->index, &h);
+    assert_int_equal(checksum_scan(&c, a), ERR_CORRUPT);
+    h.db_pages = most + 1;
+    wal_index_publish(&a->index, &h);
+    assert_int_equal(checksum_scan(&c, a), ERR_CORRUPT);
+    assert_int_equal(c.pages, 0);
+    h.db_pages = most;
+    wal_index_publish(&a->index, &h);
+    assert_int_equal(checksum_scan(&c, a), 0);
+    assert_int_equal(c.pages, most);
+    assert_int_equal(apply_close(a, false), 0);
+    checksum_close(&c);
+    source_close(&s);
+    drop_folder(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(setting_and_cutting_pages_keeps_the_sum),
         cmocka_unit_test(a_preview_changes_nothing),
         cmocka_unit_test(the_sum_follows_transactions),
+        cmocka_unit_test(a_size_that_file_and_wal_cannot_hold_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

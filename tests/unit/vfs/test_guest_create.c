@@ -103,12 +103,13 @@ static long long local_size(const struct fixture *f)
     return st.st_size;
 }
 
-static void creation_fails(enum fake_answer answer, uint8_t reason,
-                           int expected)
+static void creation_told(enum fake_answer answer, uint8_t reason,
+                          uint8_t resume, int expected)
 {
     struct fixture *f = brand_new();
     sqlite3 *db = open_managed(f);
 
+    f->node.resume = resume;
     FAKE(&f->node, f->node.answer = answer; f->node.reason = reason);
     assert_int_equal(try_sql(db, "CREATE TABLE t(a)"), expected);
     assert_int_equal(local_size(f), 0);
@@ -125,6 +126,12 @@ static void creation_fails(enum fake_answer answer, uint8_t reason,
     fixture_free(f);
 }
 
+static void creation_fails(enum fake_answer answer, uint8_t reason,
+                           int expected)
+{
+    creation_told(answer, reason, 0, expected);
+}
+
 static void a_creation_that_fails_leaves_an_empty_file(void **state)
 {
     (void)state;
@@ -134,7 +141,30 @@ static void a_creation_that_fails_leaves_an_empty_file(void **state)
     creation_fails(FAKE_FAIL, REASON_READONLY, SQLITE_READONLY);
     creation_fails(FAKE_FAIL, REASON_IO, SQLITE_IOERR_WRITE);
     creation_fails(FAKE_UNKNOWN, 0, MARMOT_IOERR_UNKNOWN);
-    creation_fails(FAKE_HANG_UP, 0, MARMOT_IOERR_UNKNOWN);
+    creation_told(FAKE_HANG_UP, 0, SESSION_UNKNOWN, MARMOT_IOERR_UNKNOWN);
+    creation_told(FAKE_HANG_UP, 0, SESSION_CONFLICT, SQLITE_BUSY_SNAPSHOT);
+}
+
+static void a_creation_whose_answer_was_lost_is_asked_for_again(void **state)
+{
+    struct fixture *f = brand_new();
+    sqlite3 *db = open_managed(f);
+
+    (void)state;
+    FAKE(&f->node, f->node.answer = FAKE_COMMIT_HANG_UP;
+         f->node.resume = SESSION_COMMITTED);
+    must(db, "BEGIN; CREATE TABLE t(a); INSERT INTO t VALUES (1); COMMIT");
+    assert_int_equal(f->node.resumes, 1);
+    assert_int_equal(f->node.resumed.base.txid, 0);
+    assert_int_equal(f->node.txid, 1);
+    assert_same_bytes(f);
+    FAKE(&f->node, f->node.answer = FAKE_COMMIT);
+    must(db, "INSERT INTO t VALUES (2)");
+    assert_int_equal(number_of(db, "SELECT count(*) FROM t"), 2);
+    assert_string_equal(text_of(db, "PRAGMA journal_mode"), "wal");
+    assert_same_bytes(f);
+    sqlite3_close(db);
+    fixture_free(f);
 }
 
 static void a_refused_creation_is_an_error_of_the_first_write(void **state)
@@ -269,6 +299,7 @@ int main(void)
         cmocka_unit_test(it_keeps_what_the_application_chose),
         cmocka_unit_test(every_journal_mode_and_sync_level_will_do),
         cmocka_unit_test(a_creation_that_fails_leaves_an_empty_file),
+        cmocka_unit_test(a_creation_whose_answer_was_lost_is_asked_for_again),
         cmocka_unit_test(a_refused_creation_is_an_error_of_the_first_write),
         cmocka_unit_test(a_rolled_back_creation_leaves_an_empty_file),
         cmocka_unit_test(a_large_first_transaction_spills_into_memory),

@@ -23,12 +23,13 @@ static void assert_unharmed(struct fixture *f, sqlite3 *db, int rows)
 }
 
 /* A commit that the node answers so, alone and as a transaction. */
-static void commit_answered(enum fake_answer answer, uint8_t reason,
-                            int expected)
+static void commit_told(enum fake_answer answer, uint8_t reason, uint8_t resume,
+                        int expected)
 {
     struct fixture *f = fixture_new(SETUP);
     sqlite3 *db = open_managed(f);
 
+    f->node.resume = resume;
     FAKE(&f->node, f->node.answer = answer; f->node.reason = reason);
     assert_int_equal(try_sql(db, "INSERT INTO t(v) VALUES (1)"), expected);
     assert_unharmed(f, db, 1);
@@ -49,6 +50,12 @@ static void commit_answered(enum fake_answer answer, uint8_t reason,
     assert_unharmed(f, db, 3);
     sqlite3_close(db);
     fixture_free(f);
+}
+
+static void commit_answered(enum fake_answer answer, uint8_t reason,
+                            int expected)
+{
+    commit_told(answer, reason, 0, expected);
 }
 
 static void a_lost_race_is_busy_snapshot(void **state)
@@ -87,11 +94,149 @@ static void an_unknown_outcome_has_its_own_code(void **state)
     commit_answered(FAKE_UNKNOWN, 0, MARMOT_IOERR_UNKNOWN);
 }
 
-static void a_node_that_hangs_up_at_the_commit_is_an_unknown_outcome(
+static void a_node_that_cannot_say_what_became_of_it_is_an_unknown_outcome(
     void **state)
 {
     (void)state;
-    commit_answered(FAKE_HANG_UP, 0, MARMOT_IOERR_UNKNOWN);
+    commit_told(FAKE_HANG_UP, 0, SESSION_UNKNOWN, MARMOT_IOERR_UNKNOWN);
+    commit_told(FAKE_HANG_UP, 0, SESSION_PARKED, MARMOT_IOERR_UNKNOWN);
+}
+
+/* It asks under the token and the base that the proposal had. */
+static void a_commit_whose_answer_was_lost_is_asked_for_again(void **state)
+{
+    struct fixture *f = fixture_new(SETUP);
+    sqlite3 *db = open_managed(f);
+
+    (void)state;
+    must(db, "INSERT INTO t(v) VALUES (1)");
+    FAKE(&f->node, f->node.answer = FAKE_COMMIT_HANG_UP;
+         f->node.resume = SESSION_COMMITTED);
+    must(db, "INSERT INTO t(v) VALUES (2)");
+    assert_int_equal(f->node.resumes, 1);
+    assert_int_equal(f->node.hellos, 2);
+    assert_int_equal(f->node.resumed.token.start, FAKE_START);
+    assert_int_equal(f->node.resumed.token.session, 1);
+    assert_int_equal(f->node.resumed.token.sequence, f->node.sequence);
+    assert_int_equal(f->node.resumed.token.node, 1);
+    assert_int_equal(f->node.resumed.base.txid, 1);
+    assert_int_equal(f->node.resumed.base.hash, ~1ull);
+    assert_int_equal(f->node.txid, 2);
+    assert_unharmed(f, db, 3);
+    sqlite3_close(db);
+    fixture_free(f);
+}
+
+static void a_commit_that_lost_with_its_node_is_busy_snapshot(void **state)
+{
+    (void)state;
+    commit_told(FAKE_HANG_UP, 0, SESSION_CONFLICT, SQLITE_BUSY_SNAPSHOT);
+}
+
+/* Readers see it, and the lock is free: others write at once. */
+static void a_resumed_commit_is_published_as_any_other(void **state)
+{
+    struct fixture *f = fixture_new(SETUP);
+    sqlite3 *db = open_managed(f), *other = open_managed(f);
+
+    (void)state;
+    f->node.resume = SESSION_COMMITTED;
+    sqlite3_busy_timeout(other, 0);
+    must(db, "PRAGMA cache_size = 4");
+    for (int i = 0; i < 3; i++) {
+        FAKE(&f->node, f->node.answer = FAKE_COMMIT_HANG_UP);
+        must(db, "BEGIN IMMEDIATE");
+        must(db,
+             "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n "
+             "WHERE i < 100) INSERT INTO t(v) SELECT randomblob(1000) FROM n");
+        must(db, "COMMIT");
+        assert_same_bytes(f);
+        assert_int_equal(number_of(other, "SELECT count(*) FROM t"),
+                         101 * (i + 1));
+        FAKE(&f->node, f->node.answer = FAKE_COMMIT);
+        must(other, "INSERT INTO t(v) VALUES (1)");
+        assert_int_equal(f->node.txid, 2 * (i + 1));
+    }
+    assert_int_equal(f->node.resumes, 3);
+    assert_unharmed(f, db, 304);
+    sqlite3_close(other);
+    sqlite3_close(db);
+    fixture_free(f);
+}
+
+/* The node ends while it has the commit, and starts again (or not). */
+struct restart {
+    struct fixture *f;
+    bool again;
+};
+
+static bool has_proposal(struct fixture *f)
+{
+    bool has;
+
+    FAKE(&f->node, has = f->node.proposals > 0);
+    return has;
+}
+
+static void *restart_in_the_middle(void *arg)
+{
+    struct restart *r = arg;
+
+    for (int i = 0; i < 5000 && !has_proposal(r->f); i++) {
+        usleep(1000);
+    }
+    stop_serving(r->f);
+    if (r->again) {
+        usleep(100000); /* a few questions in vain */
+        r->f->node.answer = FAKE_COMMIT;
+        serve(r->f);
+    }
+    return NULL;
+}
+
+static void a_node_that_starts_again_in_time_is_asked(void **state)
+{
+    struct restart r = {fixture_new(SETUP), true};
+    sqlite3 *db = open_managed(r.f);
+    pthread_t thread;
+
+    (void)state;
+    r.f->node.resume = SESSION_COMMITTED;
+    r.f->node.answer = FAKE_COMMIT_SILENCE;
+    pthread_create(&thread, NULL, restart_in_the_middle, &r);
+    must(db, "INSERT INTO t(v) VALUES (1)");
+    pthread_join(thread, NULL);
+    assert_int_equal(r.f->node.resumes, 1);
+    assert_int_equal(r.f->node.txid, 1);
+    assert_unharmed(r.f, db, 2);
+    sqlite3_close(db);
+    fixture_free(r.f);
+}
+
+static void a_node_that_stays_away_is_an_unknown_outcome_at_the_deadline(
+    void **state)
+{
+    struct restart r = {fixture_new(SETUP), false};
+    sqlite3 *db = open_managed(r.f);
+    pthread_t thread;
+    uint64_t start;
+
+    (void)state;
+    be_hasty(db, 400);
+    r.f->node.answer = FAKE_SILENCE;
+    pthread_create(&thread, NULL, restart_in_the_middle, &r);
+    start = clock_ms();
+    assert_int_equal(try_sql(db, "INSERT INTO t(v) VALUES (1)"),
+                     MARMOT_IOERR_UNKNOWN);
+    assert_in_range(clock_ms() - start, 395, 5000);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.f->node.proposals, 1);
+    sqlite3_busy_timeout(db, 0);
+    assert_int_equal(try_sql(db, "INSERT INTO t(v) VALUES (1)"), SQLITE_BUSY);
+    serve(r.f);
+    assert_unharmed(r.f, db, 1);
+    sqlite3_close(db);
+    fixture_free(r.f);
 }
 
 static void a_commit_that_nobody_heard_of_is_not_shown(void **state)
@@ -244,7 +389,13 @@ int main(void)
         cmocka_unit_test(a_commit_that_broke_the_node_is_an_io_error),
         cmocka_unit_test(an_unknown_outcome_has_its_own_code),
         cmocka_unit_test(
-            a_node_that_hangs_up_at_the_commit_is_an_unknown_outcome),
+            a_node_that_cannot_say_what_became_of_it_is_an_unknown_outcome),
+        cmocka_unit_test(a_commit_whose_answer_was_lost_is_asked_for_again),
+        cmocka_unit_test(a_commit_that_lost_with_its_node_is_busy_snapshot),
+        cmocka_unit_test(a_resumed_commit_is_published_as_any_other),
+        cmocka_unit_test(a_node_that_starts_again_in_time_is_asked),
+        cmocka_unit_test(
+            a_node_that_stays_away_is_an_unknown_outcome_at_the_deadline),
         cmocka_unit_test(a_commit_that_nobody_heard_of_is_not_shown),
         cmocka_unit_test(every_refusal_of_a_lock_has_its_code),
         cmocka_unit_test(without_a_node_reads_work_and_writes_are_busy),

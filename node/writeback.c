@@ -1,0 +1,125 @@
+/* Writing the WAL back into the database, and starting it over.
+ *
+ *   every 1000 frames   written back, beside sessions that go on writing
+ *   at 4000 frames, or  the slot is claimed, the rest is written back, and the
+ *   when nobody writes  WAL starts over
+ *
+ * A WAL can only start over while no reader uses it. A session that waits for
+ * the slot holds a read mark for its first milliseconds, so it is tried for a
+ * while; against a reader that stays, again a second later. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/job.h"
+
+#define BACKFILL_FRAMES 1000u /* as SQLite's own wal_autocheckpoint */
+#define RESET_FRAMES 4000u
+#define RESET_TRIES 25
+#define RESET_WAIT_US 2000
+#define RETRY_US 1000000u /* a reader was in the way */
+
+static uint64_t now(const struct database *db)
+{
+    return db->env->now_us(db->env->data);
+}
+
+static void run_backfill(struct job *job)
+{
+    job->rv = apply_checkpoint(job->db->apply, false);
+}
+
+static void run_reset(struct job *job)
+{
+    struct apply *a = job->db->apply;
+    uint32_t frames = 1, backfilled;
+
+    for (int i = 0; i < RESET_TRIES && job->rv == 0 && frames > 0; i++) {
+        if (i > 0) {
+            usleep(RESET_WAIT_US);
+        }
+        job->rv = apply_checkpoint(a, true);
+        apply_frames(a, &frames, &backfilled);
+    }
+}
+
+static void note_failure(const struct job *job)
+{
+    if (job->rv != 0 && job->rv != ERR_BUSY) {
+        log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", job->db->name,
+                 job->db->path, err_str(job->rv));
+    }
+}
+
+static void backfill_done(struct job *job)
+{
+    struct database *db = job->db;
+
+    note_failure(job);
+    if (job->rv != 0) {
+        db->checkpoint_not_before_us = now(db) + RETRY_US;
+    }
+    free(job);
+}
+
+static void reset_done(struct job *job)
+{
+    struct database *db = job->db;
+    uint32_t frames, backfilled;
+
+    if (job->rv == ERR_FOREIGN) {
+        db->look_again = true;
+    } else {
+        note_failure(job);
+    }
+    apply_frames(db->apply, &frames, &backfilled);
+    if (frames > 0) {
+        db->checkpoint_not_before_us = now(db) + RETRY_US;
+    }
+    free(job);
+}
+
+/* Nobody would have to wait for the slot. */
+static bool nobody_writes(const struct database *db)
+{
+    return slot_is_free(db) && list_empty(&db->waiters);
+}
+
+enum writeback writeback_due(struct database *db)
+{
+    uint32_t frames, backfilled;
+
+    if (db->apply == NULL) {
+        return WRITEBACK_NOTHING;
+    }
+    apply_frames(db->apply, &frames, &backfilled);
+    if (frames < BACKFILL_FRAMES) {
+        return WRITEBACK_NOTHING;
+    }
+    if (now(db) < db->checkpoint_not_before_us) {
+        db->env->wake_after(db->env->data, db,
+                            db->checkpoint_not_before_us - now(db));
+        return WRITEBACK_NOTHING;
+    }
+    if (frames >= RESET_FRAMES || nobody_writes(db)) {
+        return WRITEBACK_RESET;
+    }
+    return frames - backfilled >= BACKFILL_FRAMES ? WRITEBACK_BACKFILL
+                                                  : WRITEBACK_NOTHING;
+}
+
+void writeback_start(struct node *n, struct database *db, enum writeback what)
+{
+    struct job *job = calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        return; /* later */
+    }
+    if (what == WRITEBACK_BACKFILL) {
+        job_start(n, db, job, run_backfill, backfill_done);
+        db->job_beside = true;
+    } else {
+        job_start(n, db, job, run_reset, reset_done);
+    }
+}
