@@ -231,10 +231,10 @@ void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
         if (state != NULL) {
             slot_record(c->slot, c->base.txid, state);
         }
-        FAILPOINT("guest.recorded");
+        FAILPOINT_IF(state != NULL, "guest.recorded");
         tell = slot_leave(c->slot, c->session, keep && granted);
     }
-    FAILPOINT("guest.left");
+    FAILPOINT_IF(state != NULL, "guest.left");
     if (tell && granted && guest_talk_send(c, &m) != 0) {
         guest_client_drop(c);
     }

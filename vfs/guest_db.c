@@ -216,11 +216,34 @@ static int map_index(struct guest_db *db, uint32_t frame)
 
 /* ---- capture's hooks ----------------------------------------------------- */
 
+/* The commit frame's page goes into the WAL before the proposal leaves, so that
+ * a full disk is met while the transaction can still fail. Without its header
+ * it is nothing. */
+static int reserve_frame(struct guest_db *db, const struct proposal *p,
+                         uint32_t frame)
+{
+    uint64_t offset =
+        wal_frame_offset(p->page_size, frame) + WAL_FRAME_HEADER_BYTES;
+    int rc = SQLITE_OK;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->pages[i].frame == frame && p->pages[i].image != NULL) {
+            rc = db->wal->pMethods->xWrite(db->wal, p->pages[i].image,
+                                           (int)p->page_size,
+                                           (sqlite3_int64)offset);
+        }
+    }
+    return rc == SQLITE_OK ? 0 : rc == SQLITE_FULL ? ERR_FULL : ERR_IO;
+}
+
 static int hook_propose(void *arg, const struct proposal *p, uint32_t frame)
 {
     struct guest_db *db = arg;
     int rc = map_index(db, frame);
 
+    if (rc == 0) {
+        rc = reserve_frame(db, p, frame);
+    }
     if (rc == 0) {
         rc = guest_client_propose(&db->client, p);
     }

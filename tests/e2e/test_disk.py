@@ -90,7 +90,7 @@ class FullDisk(Case):
                          "no room on the disk .* free at least 64 MB")
         disk.free()
         self.assertTrue(marmot.eventually(lambda: self.has_room(session)))
-        count = other.value("SELECT count(*) FROM blobs")
+        count = session.value("SELECT count(*) FROM blobs")
         for node in cluster.nodes:
             self.assertSees(node, [(count,)], "SELECT count(*) FROM blobs")
         self.assertSamePages(cluster)

@@ -52,10 +52,11 @@ static void a_death_does_not_cancel_the_look_at_a_new_file(void **state)
     world_deliver_all(w);
     guest_told(maker, SESSION_COMMITTED);
     w->lazy = true;
-    guest_record(w, maker);
+    assert_true(guest_keep(w, maker));
+    assert_true(guest_retake(w, maker));
     guest_lock(w, next);
-    slot_look(&w->db); /* published, and the slot is still its own */
-    assert_ptr_equal(w->db.owner, &maker->session);
+    guest_part(w, maker, 2); /* of its next transaction */
+    assert_int_equal(maker->session.turn, TURN_PROPOSING);
     assert_true(w->db.look_again);
     guest_close(w, maker);
     assert_true(w->db.look_again);
