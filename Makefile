@@ -10,7 +10,7 @@ WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
 OPT     ?= -O2
 CFLAGS  += -std=gnu11 -g $(OPT) $(WARN) -fvisibility=hidden -fPIC \
            -D_GNU_SOURCE -DXXH_INLINE_ALL -I. -MMD -MP $(SANITIZE) \
-           $(shell pkg-config --cflags $(PKGS))
+           $(FAILPOINTS) $(shell pkg-config --cflags $(PKGS))
 LDFLAGS += $(SANITIZE)
 LIBS    := $(shell pkg-config --libs sqlite3 libuv raft liblz4) -lpthread -ldl
 
@@ -25,7 +25,7 @@ WIRE      := $(wildcard wire/*.c)
 CONSENSUS := $(wildcard consensus/*.c)
 NODE      := $(filter-out node/main.c,$(wildcard node/*.c))
 SHIM      := $(wildcard shim/*.c)
-GUEST     := base/buf.c base/err.c wire/session.c $(VFS_SHARED) $(VFS_GUEST)
+GUEST     := base/buf.c base/err.c base/failpoint.c wire/session.c $(VFS_SHARED) $(VFS_GUEST)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 # Guests reach SQLite through the program's own copy (sqlite3ext.h).
@@ -90,16 +90,32 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(SUPPORT)) $$(call arc
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-$(BUILD)/tests/cluster/%: $(BUILD)/obj/tests/cluster/%.o $(call obj,$(SUPPORT)) $$(call archives,cluster)
+# The simulation stands in, at the link, for libuv's calls, the store, the
+# transport and the files: its objects come before the archives.
+CLUSTER_WORLD := $(filter-out tests/cluster/test_% tests/cluster/sim.c,$(wildcard tests/cluster/*.c))
+CLUSTER_WRAP := -Wl,--wrap=uuid_random,--wrap=slot_session_lives,--wrap=clock_gettime
+
+$(BUILD)/tests/cluster/%: $(BUILD)/obj/tests/cluster/%.o $(call obj,$(CLUSTER_WORLD) $(SUPPORT)) $$(call archives,cluster)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(CC) $(LDFLAGS) $(CLUSTER_WRAP) -o $@ $^ $(LIBS) -lcmocka
+
+cluster: $(CLUSTER) $(BUILD)/tests/cluster/sim
 
 unit: $(UNIT) $(CLUSTER)
 
-test: all unit
+test: all unit failpoint-build
 	scripts/run-tests unit $(UNIT) $(CLUSTER)
 	scripts/run-tests e2e
+	scripts/run-tests faults
 
+# Nodes, clients and networks that fail for MINUTES (30).
+soak: all failpoint-build cluster
+	$(BUILD)/tests/cluster/sim 1-1000 --quiet
+	MARMOT_KILL_SECONDS=60 scripts/run-tests e2e RandomKills
+	scripts/soak $(MINUTES)
+
+# A test asks for more memory than there is, on purpose.
+asan: export ASAN_OPTIONS := allocator_may_return_null=1
 asan:
 	$(MAKE) BUILD=build/asan OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" unit
 	scripts/run-tests asan $(subst $(BUILD)/,build/asan/,$(UNIT) $(CLUSTER))
@@ -107,6 +123,14 @@ asan:
 tsan:
 	$(MAKE) BUILD=build/tsan OPT=-O1 SANITIZE=-fsanitize=thread unit
 	scripts/run-tests tsan $(subst $(BUILD)/,build/tsan/,$(UNIT) $(CLUSTER))
+
+# Products in which a test can make a process die at a chosen point.
+failpoint-build:
+	$(MAKE) BUILD=build/failpoints FAILPOINTS=-DMARMOT_FAILPOINTS all
+
+# The points, and what each means.
+failpoints:
+	@scripts/failpoints
 
 # A libFuzzer program a decoder, over the layers below and with sanitizers.
 FUZZ_SECONDS ?= 60
@@ -159,12 +183,15 @@ clean:
 
 help:
 	@echo "all        build/marmot, build/libmarmot.so, build/libmarmot-preload.so"
-	@echo "test       unit, cluster and e2e tests"
+	@echo "test       unit, cluster and e2e tests, a short run with faults"
+	@echo "soak       MINUTES=30 of faults under load, and what became of the data"
+	@echo "cluster    build/tests/cluster/sim: whole clusters in one process"
 	@echo "asan tsan  unit and cluster tests under sanitizers"
+	@echo "failpoints where a test can make a process die; failpoint-build: for that"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
 	@echo "bench      commits and reads against plain SQLite, as ratios"
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit test asan tsan fuzz bench format lint install uninstall clean help
+.PHONY: all unit cluster test soak failpoint-build failpoints asan tsan fuzz bench format lint install uninstall clean help
 .SECONDARY:

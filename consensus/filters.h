@@ -15,6 +15,7 @@
  *  W8  closing completes appends with status 0
  *  W9  a newer term waits for the appends of the older one
  *  W10 a message leaves once what it promises is durable
+ *  W11 a refused pre-vote tells the term that the candidate lacks
  *
  * The raw raft_io may be libraft's own test fixture: `raw->data` is taken, and
  * nothing else of it is touched. */

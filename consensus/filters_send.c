@@ -1,4 +1,4 @@
-/* Output: W1, W2, W3, W7, W9 (results) and W10. */
+/* Output: W1, W2, W3, W7, W9 (results), W10 and W11. */
 #include <assert.h>
 
 #include "consensus/alloc.h"
@@ -283,6 +283,21 @@ static bool must_say(struct filters *f,
     return cap_result(f, result) && !tells_nothing(f, result);
 }
 
+/* W11: the core answers a pre-vote with the candidate's own term, also when it
+ * refuses because its own is higher. A candidate whose log is the only one that
+ * can win, but whose term is low, would then never learn which term it needs,
+ * and nobody is elected any more. */
+static void tell_term(const struct filters *f,
+                      struct raft_request_vote_result *result)
+{
+    raft_term term = peek_term(f->raft);
+
+    if (result->pre_vote == raft_tribool_true && !result->vote_granted &&
+        result->term < term) {
+        result->term = term;
+    }
+}
+
 int filters_send(struct raft_io *io, struct raft_io_send *req,
                  const struct raft_message *message, raft_io_send_cb cb)
 {
@@ -299,6 +314,9 @@ int filters_send(struct raft_io *io, struct raft_io_send *req,
         req->cb = cb;
     }
     list_init(&s->link);
+    if (m.type == RAFT_IO_REQUEST_VOTE_RESULT) {
+        tell_term(f, &m.request_vote_result);
+    }
     if (f->closing) {
         s->status = RAFT_CANCELED;
         list_push(&f->late, &s->link);

@@ -311,7 +311,9 @@ void group_recv(struct group *g, struct raft_message *m)
 }
 
 /* The first election. Nobody stands before a majority is connected; then the
- * preferred leader stands early, so that it need not be moved there later. */
+ * preferred leader stands early, so that it need not be moved there later. Once
+ * it stands it waits as long as any other for the votes: on slow disks they
+ * take longer than its short timeout. */
 static void hasten(struct group *g)
 {
     const struct groups_options *o = &g->all->options;
@@ -323,7 +325,7 @@ static void hasten(struct group *g)
     }
     if (members_ready_voters(g->all) <= g->all->n_voters / 2) {
         peek_restart_timer(&g->raft, groups_now(g->all));
-    } else if (g->preferred == o->node_id &&
+    } else if (state == RAFT_FOLLOWER && g->preferred == o->node_id &&
                peek_timeout(&g->raft) >= o->election_ms) {
         peek_set_timeout(&g->raft, (unsigned)g->io.raw.random(
                                        &g->io.raw, (int)o->election_ms / 10,

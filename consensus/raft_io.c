@@ -148,6 +148,10 @@ static int append(struct raft_io *raw, struct raft_io_append *req,
     g->last += n;
     for (unsigned i = 0; i < n; i++) {
         g->bytes += entries[i].buf.len;
+        if (entries[i].type == RAFT_BARRIER) {
+            /* The core leaves these bytes as they came from the heap. */
+            memset(entries[i].buf.base, 0, entries[i].buf.len);
+        }
     }
     push(w);
     return 0;

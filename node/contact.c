@@ -15,7 +15,8 @@
 #include "base/log.h"
 #include "node/node.h"
 
-#define AGAIN_US 1000000u /* an ENROLL or HOLDS that is not seen yet */
+#define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
+#define REPAIR_AGAIN_US 10000000u /* an image that did not do */
 
 static void member_path(const struct options *o, const char *name, char *out)
 {
@@ -157,6 +158,7 @@ static void become_ready(struct node *n, struct database *db)
     db->state = DB_READY;
     db->why[0] = '\0';
     db->entry_sent_us = 0;
+    db->repaired_us = 0;
     contact_remember(n, db);
     log_info("ready", "db=%s shard=%u txid=%" PRIu64 " pages=%u to_apply=%s",
              db->name, db->group, db->applied.txid, db->checksum.pages,
@@ -176,6 +178,37 @@ static void start_fetch(struct node *n, struct database *db, bool compare)
     db->state = DB_FETCHING;
     image_send_drop(n, db, 0); /* nobody else shall get what is replaced */
     image_fetch_start(n, db);
+}
+
+static void repair(struct node *n, struct database *db)
+{
+    uint64_t since = db->env->now_us(db->env->data) - db->repaired_us;
+
+    if (db->repaired_us != 0 && since < REPAIR_AGAIN_US) {
+        db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US - since);
+        return;
+    }
+    log_warn("unknown_state",
+             "db=%s path=%s: the file holds what the cluster never had (a "
+             "write while no node ran, or damage); it is kept aside and the "
+             "cluster's copy takes its place",
+             db->name, db->path);
+    start_fetch(n, db, false);
+}
+
+/* There is nothing to compare with, and nobody to say what is meant. */
+static void say_other_is_empty(struct database *db)
+{
+    if (db->waiting_said) {
+        return;
+    }
+    db->waiting_said = true;
+    log_warn("waiting",
+             "db=%s path=%s why=\"the cluster knows this name as an empty "
+             "database, and this file has content; move the file away, or "
+             "write to the database on another node: the copies are compared "
+             "then\"",
+             db->name, db->path);
 }
 
 void contact_step(struct node *n, struct database *db)
@@ -206,12 +239,18 @@ void contact_step(struct node *n, struct database *db)
     case PLACING_READY:
         become_ready(n, db);
         break;
-    case PLACING_FETCH:
     case PLACING_FETCH_REPAIR:
+        repair(n, db);
+        break;
+    case PLACING_FETCH:
         start_fetch(n, db, false);
         break;
     case PLACING_COMPARE:
-        start_fetch(n, db, true);
+        if (db->m->page_size == 0) {
+            say_other_is_empty(db);
+        } else {
+            start_fetch(n, db, true);
+        }
         break;
     }
 }

@@ -208,6 +208,7 @@ struct database {
     bool job_beside; /* and sessions may write meanwhile */
     uint64_t job_not_before_us;
     struct image_fetch *fetch;
+    uint64_t repaired_us; /* an image was installed; 0: READY since */
     struct list image_asks;
     unsigned image_readers;
     uint64_t checkpoint_not_before_us;

@@ -192,7 +192,9 @@ static void run_install(struct job *job)
     struct install_job *i = LIST_ENTRY(job, struct install_job, job);
     struct database *db = job->db;
     struct image_fetch *f = db->fetch;
-    bool exists = db->kind == FILE_WAL || db->kind == FILE_ROLLBACK;
+    /* Once: should an image not do, there is no more to be kept. */
+    bool keep = (db->kind == FILE_WAL || db->kind == FILE_ROLLBACK) &&
+                db->repaired_us == 0;
 
     if (db->compare && !db->member) {
         snprintf(i->other, sizeof i->other, "%s.marmot-image", db->path);
@@ -208,7 +210,7 @@ static void run_install(struct job *job)
         apply_close(db->apply, false);
         db->apply = NULL;
     }
-    job->rv = image_writer_install(f->writer, f->checksum, exists, i->aside);
+    job->rv = image_writer_install(f->writer, f->checksum, keep, i->aside);
     if (job->rv == 0) {
         f->writer = NULL;
     }
@@ -237,6 +239,7 @@ static void installed(struct database *db, const char *aside)
     pending_drop(db, f->position.txid);
     db->kind = FILE_WAL;
     db->scanned = false;
+    db->repaired_us = now(db);
     log_info("image_installed", "db=%s txid=%" PRIu64 " pages=%u aside=%s",
              db->name, f->position.txid, f->pages, aside[0] ? aside : "none");
     image_fetch_cancel(db);

@@ -168,7 +168,9 @@ void slot_keep_step(struct database *db)
     if (db->keeper != NULL) {
         kept = db->env->now_us(db->env->data) - db->keeper->since_us;
         if (kept >= keep || !may_keep(db)) {
-            slot_claim(db);
+            if (slot_claim(db)) {
+                db->env->wake(db->env->data, db); /* to start the WAL over */
+            }
         } else {
             keep -= kept;
         }

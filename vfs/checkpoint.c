@@ -215,15 +215,17 @@ static int publish_reset(struct apply *a)
     if (err != 0) {
         return err;
     }
-    FAILPOINT("checkpoint.reset");
-    wal_index_publish(&a->index, &h);
-    FAILPOINT("checkpoint.was_reset");
+    /* Before the header: a death in between must not leave frames of the new
+     * WAL that readers take for written back. The old ones are all there. */
     __atomic_store_n(&info->backfilled, 0, __ATOMIC_SEQ_CST);
     info->backfill_attempted = 0;
     info->read_mark[1] = 0;
     for (int i = 2; i < READ_SLOTS; i++) {
         info->read_mark[i] = READ_MARK_UNUSED;
     }
+    FAILPOINT("checkpoint.reset");
+    wal_index_publish(&a->index, &h);
+    FAILPOINT("checkpoint.was_reset");
     a->h = h;
     a->expected = state;
     return 0;

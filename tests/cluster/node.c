@@ -1,0 +1,482 @@
+/* A node: the product's groups, machines, leases, slots and proposals on a
+ * virtual loop, and its lives and deaths.
+ *
+ * The joints are node/events.c, node/host.c and node/steps.c themselves; what
+ * node/node.c does with libuv is done here. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consensus/groups_internal.h"
+#include "tests/cluster/sim.h"
+
+#define ROUNDS_MAX 4 /* as node/node.c */
+#define CLOSE_TURNS_MAX 1000
+
+const char *const sim_db_names[SIM_DBS] = {"first", "second"};
+
+struct wakening {
+    struct sim_node *node;
+    uint64_t life;
+    unsigned db;
+};
+
+struct sim_node *sim_node_of(struct node *n)
+{
+    return LIST_ENTRY(n, struct sim_node, node);
+}
+
+struct sim_node *sim_node_id(struct sim *s, uint64_t id)
+{
+    return &s->nodes[id - 1];
+}
+
+struct raft *sim_raft(struct sim_node *n, unsigned group)
+{
+    return n->node.groups == NULL ? NULL : &n->node.groups->groups[group]->raft;
+}
+
+struct filters *sim_filters(struct sim_node *n, unsigned group)
+{
+    return &n->node.groups->groups[group]->filters;
+}
+
+/* The one random source of the product that is not a function pointer
+ * (linked with --wrap). */
+int random_uuid(struct uuid *u) __asm__("__wrap_uuid_random");
+
+int random_uuid(struct uuid *u)
+{
+    draw_bytes(sim_now, u->b, sizeof u->b);
+    return 0;
+}
+
+/* ---- turns and wakes ----------------------------------------------------- */
+
+static void on_turn_event(struct sim *s, void *data)
+{
+    struct wakening *w = data;
+    struct sim_node *n = w->node;
+
+    (void)s;
+    if (n->life != w->life || n->dying) {
+        return;
+    }
+    n->turn_queued = false;
+    loop_turn(n);
+    check_node(n);
+}
+
+void node_turn_soon(struct sim_node *n)
+{
+    struct wakening *w;
+
+    if (n->turn_queued || n->dying || !n->alive) {
+        return;
+    }
+    n->turn_queued = true;
+    w = sim_after(n->sim, draw(n->sim, 200), on_turn_event, sizeof *w);
+    *w = (struct wakening){.node = n, .life = n->life};
+}
+
+void node_wake(struct node *node, struct database *db)
+{
+    if (db != NULL && !db->wake_queued) {
+        db->wake_queued = true;
+        list_push(&node->awake, &db->wake_link);
+    }
+    node_turn_soon(sim_node_of(node));
+}
+
+static bool is_quiet(const struct node *n)
+{
+    return list_empty(&n->awake) && list_empty(&n->letters);
+}
+
+static void step_awake(struct node *n)
+{
+    struct list now, *l;
+
+    host_deliver_letters(n);
+    list_init(&now);
+    while ((l = list_pop(&n->awake)) != NULL) {
+        list_push(&now, l);
+    }
+    while ((l = list_pop(&now)) != NULL) {
+        struct database *db = LIST_ENTRY(l, struct database, wake_link);
+        db->wake_queued = false;
+        database_step(n, db);
+    }
+}
+
+void node_turn(struct node *n)
+{
+    struct sim_node *sn = sim_node_of(n);
+
+    if (sn->dying || n->groups == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < ROUNDS_MAX && !is_quiet(n); i++) {
+        step_awake(n);
+    }
+    if (!is_quiet(n)) {
+        node_turn_soon(sn);
+    }
+}
+
+static void on_wake_time(struct sim *s, void *data)
+{
+    struct wakening *w = data;
+    struct database *db = &w->node->dbs[w->db];
+
+    if (w->node->life != w->life || w->node->dying || db->wake_at_us == 0 ||
+        db->wake_at_us > s->now_us) {
+        return;
+    }
+    db->wake_at_us = 0;
+    node_wake(&w->node->node, db);
+}
+
+/* ---- struct db_env ------------------------------------------------------- */
+
+static uint64_t env_now(void *data)
+{
+    return sim_node_of(data)->sim->now_us;
+}
+
+static int env_propose(void *data, unsigned group, void *bytes, size_t len)
+{
+    struct node *n = data;
+
+    return groups_propose(n->groups, group, bytes, len);
+}
+
+static uint64_t env_leader(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return n->groups == NULL ? 0 : groups_leader(n->groups, group);
+}
+
+static uint64_t env_applied(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return groups_applied(n->groups, group);
+}
+
+static bool env_fresh(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return n->groups != NULL && groups_quorum_fresh(n->groups, group);
+}
+
+static void env_why(void *data, unsigned group, char *out, size_t size)
+{
+    struct node *n = data;
+
+    groups_why_no_quorum(n->groups, group, out, size);
+}
+
+static bool env_disk_full(void *data, char *out, size_t size)
+{
+    struct node *n = data;
+
+    return n->groups != NULL && groups_disk_full(n->groups, out, size);
+}
+
+static void env_lease_ask(void *data, struct database *db)
+{
+    struct node *n = data;
+    struct host_lease l = {.db = db->m->uuid};
+
+    host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_ASK,
+                    db->group, &l);
+}
+
+static void env_lease_release(void *data, struct database *db, uint64_t epoch)
+{
+    struct node *n = data;
+    struct host_lease l = {.db = db->m->uuid, .epoch = epoch};
+
+    host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_RELEASE,
+                    db->group, &l);
+}
+
+static void env_wake(void *data, struct database *db)
+{
+    node_wake(data, db);
+}
+
+static void env_wake_after(void *data, struct database *db, uint64_t us)
+{
+    struct sim_node *n = sim_node_of(data);
+    uint64_t at = n->sim->now_us + us;
+    struct wakening *w;
+
+    if (db->wake_at_us != 0 && at >= db->wake_at_us) {
+        return;
+    }
+    db->wake_at_us = at;
+    w = sim_after(n->sim, us, on_wake_time, sizeof *w);
+    *w = (struct wakening){
+        .node = n, .life = n->life, .db = (unsigned)(db - n->dbs)};
+}
+
+static void fill_env(struct sim_node *n)
+{
+    n->node.env = (struct db_env){.data = &n->node,
+                                  .node_id = n->number + 1,
+                                  .start = draw(n->sim, UINT64_MAX),
+                                  .replica = n->replica,
+                                  .voters = n->sim->plan.voters,
+                                  .voter_ids = n->node.voter_ids,
+                                  .times = n->sim->times,
+                                  .now_us = env_now,
+                                  .propose = env_propose,
+                                  .leader = env_leader,
+                                  .applied = env_applied,
+                                  .quorum_fresh = env_fresh,
+                                  .why_no_quorum = env_why,
+                                  .disk_full = env_disk_full,
+                                  .lease_ask = env_lease_ask,
+                                  .lease_release = env_lease_release,
+                                  .session_send = server_send,
+                                  .wake = env_wake,
+                                  .wake_after = env_wake_after};
+    for (unsigned i = 0; i < n->sim->plan.voters; i++) {
+        n->node.voter_ids[i] = i + 1;
+    }
+}
+
+/* ---- what the groups tell, looked at on the way -------------------------- */
+
+static void on_apply(void *data, unsigned group, uint64_t index,
+                     const void *bytes, size_t len)
+{
+    struct sim_node *n = sim_node_of(data);
+
+    if (n->dying) {
+        return;
+    }
+    check_apply(n, group, index, bytes, len);
+    n->hooks.apply(data, group, index, bytes, len);
+    check_applied(n, group, index);
+    faults_moment(n);
+}
+
+static void on_leader(void *data, unsigned group, uint64_t leader,
+                      uint64_t term)
+{
+    struct sim_node *n = sim_node_of(data);
+
+    if (n->dying) {
+        return;
+    }
+    n->leads[group] = leader == n->number + 1 ? term : 0;
+    trace(n->sim, n->number + 1, "leader", group, leader, term);
+    if (n->leads[group] != 0) {
+        n->sim->report.elections++;
+        check_leader(n, group, term);
+        faults_moment(n);
+    }
+    n->hooks.leader(data, group, leader, term);
+}
+
+static void on_caught_up(void *data, unsigned group)
+{
+    if (!sim_node_of(data)->dying) {
+        sim_node_of(data)->hooks.caught_up(data, group);
+    }
+}
+
+static void on_rebirth(struct sim *s, void *data)
+{
+    struct wakening *w = data;
+
+    (void)s;
+    if (!w->node->alive) {
+        node_start(w->node);
+    }
+}
+
+void node_start_after(struct sim_node *n, uint64_t us)
+{
+    struct wakening *w = sim_after(n->sim, us, on_rebirth, sizeof *w);
+
+    w->node = n;
+}
+
+/* Somebody starts it again. */
+static void on_death(struct sim *s, void *data)
+{
+    struct wakening *w = data;
+
+    if (w->node->life == w->life && w->node->alive) {
+        node_kill(w->node, false);
+        node_start_after(w->node, draw_between(s, 10 * MS, 5 * SECOND));
+    }
+}
+
+void node_fatal(struct node *node, const char *why)
+{
+    struct sim_node *n = sim_node_of(node);
+    struct wakening *w;
+
+    if (n->dying || n->fatal != NULL) {
+        return;
+    }
+    n->fatal = why;
+    trace(n->sim, n->number + 1, "fatal", 0, 0, 0);
+    if (strstr(why, "simulated") == NULL) {
+        violation(n->sim, "node %u stops: %s", n->number + 1, why);
+    }
+    w = sim_after(n->sim, 0, on_death, sizeof *w);
+    *w = (struct wakening){.node = n, .life = n->life};
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+static void fill_options(struct sim_node *n)
+{
+    struct options *o = &n->options;
+
+    memset(o, 0, sizeof *o);
+    o->node_id = n->number + 1;
+    o->shards = SIM_SHARDS;
+    o->replica = n->replica;
+    o->max_log_bytes = 64u << 20;
+    o->n_members = n->sim->n_nodes;
+    for (unsigned i = 0; i < o->n_members; i++) {
+        o->members[i].id = i + 1;
+        o->members[i].replica = n->sim->nodes[i].replica;
+    }
+}
+
+static void start_groups(struct sim_node *n)
+{
+    struct groups_member members[SIM_NODES_MAX] = {0};
+    struct groups_options g = {.loop = &n->loop,
+                               .path = "",
+                               .node_id = n->number + 1,
+                               .bind = "",
+                               .advertise = "",
+                               .shards = SIM_SHARDS,
+                               .members = members,
+                               .n_members = n->sim->n_nodes,
+                               .log_bytes_max = n->options.max_log_bytes};
+    char why[512];
+    int rv;
+
+    for (unsigned i = 0; i < n->sim->n_nodes; i++) {
+        members[i].id = i + 1;
+        members[i].replica = n->sim->nodes[i].replica;
+    }
+    events_fill(&n->node, &g);
+    n->hooks = g;
+    g.apply = on_apply;
+    g.leader = on_leader;
+    g.caught_up = on_caught_up;
+    rv = groups_start(&g, &n->node.groups, why, sizeof why);
+    assert(rv == 0);
+}
+
+void node_start(struct sim_node *n)
+{
+    assert(!n->alive);
+    n->alive = true;
+    n->stopped = false;
+    n->fatal = NULL;
+    n->life++;
+    trace(n->sim, n->number + 1, "start", n->life, 0, 0);
+    memset(&n->node, 0, sizeof n->node);
+    memset(n->timers, 0, sizeof n->timers);
+    memset(n->leads, 0, sizeof n->leads);
+    memset(n->applied, 0, sizeof n->applied);
+    memset(&n->loop, 0, sizeof n->loop);
+    n->loop.data = n;
+    fill_options(n);
+    n->node.loop = &n->loop;
+    n->node.options = &n->options;
+    list_init(&n->node.databases);
+    list_init(&n->node.awake);
+    list_init(&n->node.letters);
+    n->node.group = calloc(SIM_SHARDS, sizeof *n->node.group);
+    assert(n->node.group != NULL);
+    fill_env(n);
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        events_init_group(&n->node, i);
+    }
+    for (unsigned i = 0; i < SIM_DBS; i++) {
+        database_init(&n->dbs[i], &n->node.env, sim_db_names[i],
+                      i % SIM_SHARDS);
+        list_push(&n->node.databases, &n->dbs[i].link);
+        n->dbs[i].slot = &n->slots[i];
+        n->dbs[i].slot_fd = (int)(n->number * SIM_DBS + i);
+        n->dbs[i].next_session = draw(n->sim, 0x3fffffff);
+        slot_reset(n->dbs[i].slot);
+    }
+    start_groups(n);
+    for (unsigned i = 0; i < SIM_DBS; i++) {
+        node_wake(&n->node, &n->dbs[i]);
+    }
+}
+
+static void on_stopped(void *data)
+{
+    struct sim_node *n = data;
+
+    n->stopped = true;
+}
+
+/* Frees what a dead process held. It goes the product's own way to stop, but
+ * its disk, its network and its sessions no longer are the world's. */
+static void bury(struct sim_node *n)
+{
+    struct list *l;
+
+    groups_stop(n->node.groups, 0, on_stopped, n);
+    for (unsigned i = 0; !n->stopped; i++) {
+        assert(i < CLOSE_TURNS_MAX);
+        loop_turn(n);
+    }
+    n->node.groups = NULL;
+    while ((l = list_pop(&n->node.letters)) != NULL) {
+        free(l); /* the link is its first member */
+    }
+    for (unsigned i = 0; i < SIM_DBS; i++) {
+        n->dbs[i].slot = &n->dbs[i].own_slot;
+        n->dbs[i].slot_fd = -1;
+        database_close(&n->dbs[i]);
+    }
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        machine_close(&n->node.group[i].machine);
+        lease_table_clear(&n->node.group[i].leases);
+    }
+    free(n->node.group);
+    n->node.group = NULL;
+}
+
+void node_kill(struct sim_node *n, bool power)
+{
+    assert(n->alive && !n->turning);
+    trace(n->sim, n->number + 1, power ? "power_cut" : "kill", 0, 0, 0);
+    n->dying = true;
+    guests_eof(n);
+    if (power) {
+        for (unsigned i = 0; i < SIM_DBS * SIM_GUESTS; i++) {
+            guest_kill(n->guests[i]);
+        }
+        for (unsigned i = 0; i < SIM_DBS; i++) {
+            file_power_cut(n->sim, &n->files[i]);
+        }
+    }
+    disk_crash(n);
+    net_crash(n);
+    bury(n);
+    memset(n->leads, 0, sizeof n->leads);
+    n->dying = n->alive = n->turn_queued = n->mute = false;
+    n->life++; /* what was on its way to it is void */
+    n->disk.stopped = false;
+}

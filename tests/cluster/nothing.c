@@ -1,0 +1,120 @@
+/* What the linked parts of the product name, and a simulated node never uses:
+ * images travel in one piece (file.c), nothing asks for a status line. */
+#include <stdlib.h>
+
+#include "tests/cluster/sim.h"
+
+void image_send_ask(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_send_more(struct node *n, struct database *db, uint64_t peer,
+                     const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_send_end(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
+                       const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
+                    const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
+                       const struct host_image *m)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+    (void)m;
+}
+
+void image_send_step(struct node *n, struct database *db)
+{
+    (void)n;
+    (void)db;
+}
+
+void image_send_drop(struct node *n, struct database *db, uint64_t peer)
+{
+    (void)n;
+    (void)db;
+    (void)peer;
+}
+
+void server_step(struct database *db)
+{
+    (void)db;
+}
+
+int page_reader_open(struct apply *a, struct page_reader **out)
+{
+    (void)a;
+    (void)out;
+    abort();
+}
+
+uint32_t page_reader_count(const struct page_reader *r)
+{
+    (void)r;
+    abort();
+}
+
+int page_reader_get(struct page_reader *r, uint32_t number, uint8_t *image)
+{
+    (void)r;
+    (void)number;
+    (void)image;
+    abort();
+}
+
+int page_reader_run(struct page_reader *r, uint32_t first, uint32_t count,
+                    uint8_t *images)
+{
+    (void)r;
+    (void)first;
+    (void)count;
+    (void)images;
+    abort();
+}
+
+void page_reader_close(struct page_reader *r)
+{
+    (void)r;
+    abort();
+}
+
+uint32_t apply_page_size(const struct apply *a)
+{
+    (void)a;
+    return SIM_PAGE;
+}

@@ -1,0 +1,135 @@
+/* Random runs of the whole cluster, and whether they can fail at all.
+ *
+ * MARMOT_TEST_SEED=N starts at another seed; build/tests/cluster/sim shows one
+ * seed's trace. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/cluster/sim.h"
+
+#define SEEDS 50
+#define MUTANT_SEEDS 300
+
+static uint64_t first_seed(void)
+{
+    const char *text = getenv("MARMOT_TEST_SEED");
+
+    return text == NULL ? 1 : strtoull(text, NULL, 10);
+}
+
+static void nothing_is_lost_in_fifty_runs(void **state)
+{
+    uint64_t commits = 0, deaths = 0;
+
+    (void)state;
+    for (uint64_t seed = first_seed(); seed < first_seed() + SEEDS; seed++) {
+        struct sim_plan plan = sim_plan_of(seed);
+        struct sim_report r = sim_run(&plan);
+        if (r.violated) {
+            fail_msg("seed %llu: %s", (unsigned long long)seed, r.why);
+        }
+        commits += r.commits;
+        deaths += r.kills + r.power_cuts + r.disk_failures;
+    }
+    assert_true(commits > 50 * SEEDS); /* they were not idle, */
+    assert_true(deaths > 3 * SEEDS);   /* nor safe */
+}
+
+static void a_seed_is_a_run(void **state)
+{
+    uint64_t before = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct sim_plan plan = sim_plan_of(seed);
+        struct sim_report a = sim_run(&plan), b = sim_run(&plan);
+        assert_true(a.hash == b.hash);
+        assert_true(a.events == b.events);
+        assert_true(a.hash != before);
+        before = a.hash;
+    }
+}
+
+/* In a process of its own: a mistake may also end in an assertion. */
+static bool is_noticed(uint64_t seed, enum sim_mutant mutant)
+{
+    struct sim_plan plan = sim_plan_of(seed);
+    int status = 0;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        plan.mutant = mutant;
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(0);
+        }
+        _exit(sim_run(&plan).violated ? 1 : 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status != 0;
+}
+
+static void assert_noticed(enum sim_mutant mutant)
+{
+    for (uint64_t seed = 1; seed <= MUTANT_SEEDS; seed++) {
+        if (is_noticed(seed, mutant)) {
+            print_message("noticed by seed %llu\n", (unsigned long long)seed);
+            return;
+        }
+    }
+    fail_msg("not noticed in %d runs", MUTANT_SEEDS);
+}
+
+static void a_swap_that_does_not_compare_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_BLIND_SWAP);
+}
+
+static void a_disk_that_acknowledges_early_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_EARLY_ACK);
+}
+
+static void votes_that_are_forgotten_are_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_LOST_VOTE);
+}
+
+static void a_commit_resumed_without_a_fence_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_NO_FENCE);
+}
+
+static void an_unknown_outcome_called_a_failure_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_SAY_FAILED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_lost_in_fifty_runs),
+        cmocka_unit_test(a_seed_is_a_run),
+        cmocka_unit_test(a_swap_that_does_not_compare_is_noticed),
+        cmocka_unit_test(a_disk_that_acknowledges_early_is_noticed),
+        cmocka_unit_test(votes_that_are_forgotten_are_noticed),
+        cmocka_unit_test(a_commit_resumed_without_a_fence_is_noticed),
+        cmocka_unit_test(an_unknown_outcome_called_a_failure_is_noticed),
+    };
+
+    cmocka_set_test_filter(getenv("MARMOT_TEST"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

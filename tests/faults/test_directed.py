@@ -1,0 +1,125 @@
+"""Faults at a chosen place: what a random run has found, made certain."""
+
+import signal
+import time
+
+from world import Cluster, marmot
+
+from case import ROWS, Case
+
+COUNT = "SELECT count(*) FROM rows"
+INSERT = "INSERT INTO rows VALUES('x', 1)"
+
+
+class Directed(Case):
+    def cluster(self, nodes=3, **options):
+        cluster = Cluster(["main"], nodes, **options)
+        self.addCleanup(cluster.close)
+        marmot.make_database(cluster[1].path(), ROWS)
+        return cluster.start()
+
+    def leader(self, cluster):
+        return marmot.eventually(lambda: cluster.leader("main"))
+
+    def strict(self, session):
+        """What a read in a write transaction shows, or None when refused."""
+        try:
+            session.sql("BEGIN IMMEDIATE")
+        except marmot.SqlError as error:
+            self.assertEqual(error.name, "SQLITE_BUSY")
+            return None
+        count = session.value(COUNT)
+        session.sql("ROLLBACK")
+        return count
+
+    def assertNotStale(self, session, least):
+        count = self.strict(session)
+        if count is not None:
+            self.assertGreaterEqual(count, least, "a stale strict read")
+
+
+class StrictReads(Directed):
+    """A transaction that has begun with BEGIN IMMEDIATE sees everything that
+    was acknowledged before, anywhere."""
+
+    def race(self, here, there, may_write=lambda: True, seconds=2):
+        """Strict reads at one session; writes at the other one as soon as it
+        may. Ends some time after the first write."""
+        count, end = 0, time.monotonic() + 15
+        while time.monotonic() < end:
+            if may_write():
+                try:
+                    there.sql(INSERT)
+                    end = end if count else time.monotonic() + seconds
+                    count = there.value(COUNT)
+                except marmot.SqlError:
+                    pass
+            self.assertNotStale(here, count)
+            time.sleep(0.01)
+        self.assertGreater(count, 0, "the majority never wrote")
+
+    def test_on_a_node_that_was_stopped(self):
+        """Its session has the lock of a moment ago; the others go on."""
+        cluster = self.cluster(hurt=False)
+        for node in cluster.nodes:
+            other = next(n for n in cluster.nodes if n is not node)
+            here = cluster.session(node.id, busy_ms=500)
+            there = cluster.session(other.id, busy_ms=20000)
+            for _ in range(3):
+                self.writes(here, INSERT)
+            node.process.send_signal(signal.SIGSTOP)
+            try:
+                self.writes(there, INSERT)
+                self.assertNotStale(here, there.value(COUNT))
+            finally:
+                node.process.send_signal(signal.SIGCONT)
+
+    def test_when_leadership_moved_out_of_sight(self):
+        """The holder's link to the new leader is cut; the old one is there."""
+        cluster = self.cluster(hurt=False)
+        preferred = self.leader(cluster)
+        preferred.kill()
+        rest = [n for n in cluster.nodes if n is not preferred]
+        self.assertTrue(marmot.eventually(
+            lambda: cluster.leader("main") in rest))
+        old = cluster.leader("main")
+        holder = next(n for n in rest if n is not old)
+        cluster.network.set("cut", [(holder.id, preferred.id),
+                                    (preferred.id, holder.id)], lose=True)
+        here = cluster.session(holder.id, busy_ms=1000)
+        there = cluster.session(old.id, busy_ms=1000)
+        self.writes(here, INSERT)
+        preferred.start()
+        self.race(here, there, lambda: cluster.leader("main") is preferred)
+
+    def test_with_the_leader_in_a_minority(self):
+        """Five nodes; the holder is cut off together with the leader."""
+        cluster = self.cluster(5, hurt=False)
+        leader = self.leader(cluster)
+        holder = next(n for n in cluster.nodes if n is not leader)
+        most = [n for n in cluster.nodes if n not in (leader, holder)]
+        here = cluster.session(holder.id, busy_ms=0)
+        there = cluster.session(most[0].id, busy_ms=0)
+        self.writes(here, INSERT)
+        cluster.network.set("cut", [
+            pair for a in (leader, holder) for b in most
+            for pair in ((a.id, b.id), (b.id, a.id))], lose=True)
+        self.race(here, there)
+
+
+class FullDisk(Directed):
+    def test_a_node_that_cannot_apply_lives_and_catches_up(self):
+        cluster = self.cluster()
+        if "disk full" in cluster.skipped:
+            self.skipTest(cluster.skipped["disk full"])
+        node = cluster.nodes[-1]
+        balloon = node.disk / "balloon"
+        session = cluster.session(1, busy_ms=20000)
+        for left in 0, 40_000, 300_000:
+            node.fill(left)
+            for _ in range(20):
+                session.sql("INSERT INTO rows VALUES(randomblob(30000), 1)")
+            time.sleep(1)
+            self.assertTrue(node.running(), node.log()[-2000:])
+            balloon.unlink()
+            self.assertSamePages(cluster)
