@@ -712,7 +712,7 @@ class Found(Rows):
             with open(self.node.path() + "-wal", "wb") as file:
                 file.write(wal)
         self.starts_over(write)
-        self.assertEqual(len(self.aside()) in (0, 1), True)
+        self.assertKeptAside()
         self.finish()
 
     def test_a_damaged_page(self):

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "base/err.h"
+#include "vfs/apply_internal.h"
 
 static void follow_workload(uint32_t page_size, int auto_vacuum)
 {
@@ -313,6 +314,31 @@ static void a_reader_holds_back_the_reset_but_not_the_applier(void **state)
 
 /* Closing while another process has the file open: the content is in the file,
  * the WAL stays. */
+/* What a stock program leaves that dies while it starts the WAL over. */
+static void more_written_back_than_there_is_is_mended_at_the_start(void **state)
+{
+    uint32_t frames, backfilled;
+    sqlite3 *reader;
+    struct pair p;
+
+    (void)state;
+    pair_start(&p, 4096, 0);
+    pair_open(&p);
+    run(p.source.db, "INSERT INTO t(v) VALUES('x')");
+    assert_int_equal(follow(&p), 1);
+    assert_int_equal(sqlite3_open(p.follower, &reader), SQLITE_OK);
+    run(reader, "SELECT count(*) FROM t"); /* keeps the -shm */
+    apply_frames(p.a, &frames, &backfilled);
+    wal_index_info(&p.a->index)->backfilled = frames + 100;
+    assert_int_equal(apply_close(p.a, false), 0);
+    pair_open(&p);
+    apply_frames(p.a, &frames, &backfilled);
+    assert_true(frames > 0 && backfilled <= frames);
+    assert_other_process(p.follower, "SELECT count(*) FROM t", "2");
+    sqlite3_close(reader);
+    pair_end(&p);
+}
+
 static void closing_beside_another_opener_leaves_the_wal(void **state)
 {
     struct pair p;
@@ -511,6 +537,8 @@ int main(void)
         cmocka_unit_test(a_session_writer_or_checkpointer_keeps_the_node_out),
         cmocka_unit_test(readers_elsewhere_never_see_a_partial_state),
         cmocka_unit_test(a_reader_holds_back_the_reset_but_not_the_applier),
+        cmocka_unit_test(
+            more_written_back_than_there_is_is_mended_at_the_start),
         cmocka_unit_test(closing_beside_another_opener_leaves_the_wal),
         cmocka_unit_test(bad_pages_are_refused),
         cmocka_unit_test(pages_around_the_lock_page_are_written),
