@@ -168,12 +168,12 @@ int batch_apply(struct apply *a, struct checksum *checksum,
                                     last->db_pages) != last->checksum) {
         rv = ERR_MISMATCH;
     }
+    if (rv == 0) {
+        rv = apply_commit(a, &state);
+    }
     if (rv != 0) {
         apply_abort(a);
     } else {
-        rv = apply_commit(a, &state);
-    }
-    if (rv == 0) {
         rv = keep_hashes(checksum, &c, last->db_pages);
     }
     free(c.numbers);

@@ -161,9 +161,23 @@ static bool may_keep(const struct database *db)
            env->quorum_fresh(env->data, db->group);
 }
 
+/* A node that is stopped, or hears nobody, must not be the last to know that
+ * others write: what it knows now counts for twice the time after which it
+ * would look again. */
+static void allow(struct database *db)
+{
+    uint64_t now = db->env->now_us(db->env->data);
+
+    if ((db->owner != NULL || db->keeper != NULL) && may_keep(db)) {
+        slot_allow(db->slot, now + 2 * db->env->times.keep_us);
+    }
+}
+
 void slot_keep_step(struct database *db)
 {
     uint64_t keep = db->env->times.keep_us, kept;
+
+    allow(db);
 
     if (db->keeper != NULL) {
         kept = db->env->now_us(db->env->data) - db->keeper->since_us;

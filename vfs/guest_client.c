@@ -208,7 +208,7 @@ bool guest_client_retake(struct guest_client *c)
 {
     /* What came unasked is read by the way of asking. */
     if (look_at_line(c) != LINE_QUIET || c->in.len > c->used ||
-        !slot_retake(c->slot, c->session)) {
+        !slot_retake(c->slot, c->session, clock_us())) {
         return false;
     }
     c->parked = false;

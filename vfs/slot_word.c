@@ -116,10 +116,13 @@ int slot_session_begin(int fd, uint32_t s)
     return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;
 }
 
-bool slot_retake(struct slot_page *page, uint32_t s)
+bool slot_retake(struct slot_page *page, uint32_t s, uint64_t now_us)
 {
     uint64_t old = make(SLOT_KEPT, s);
 
+    if (now_us >= __atomic_load_n(&page->keep_until_us, __ATOMIC_SEQ_CST)) {
+        return false;
+    }
     return swap(page, &old, make(SLOT_OWNED, s));
 }
 
@@ -162,6 +165,11 @@ bool slot_session_lives(int fd, uint32_t s)
 void slot_grant(struct slot_page *page, uint32_t s)
 {
     __atomic_store_n(&page->word, make(SLOT_OWNED, s), __ATOMIC_SEQ_CST);
+}
+
+void slot_allow(struct slot_page *page, uint64_t until_us)
+{
+    __atomic_store_n(&page->keep_until_us, until_us, __ATOMIC_SEQ_CST);
 }
 
 void slot_clear(struct slot_page *page)

@@ -8,7 +8,8 @@
  *     +---------------- node takes it back -------+
  *
  * A session that leaves the slot keeps it: its next transaction needs no
- * question to the node, as long as the node has not taken the slot back. A node
+ * question to the node, as long as the node has not taken the slot back, and
+ * lives: what it last knew about its lease counts for a short time only. A node
  * that wants a slot which is OWNED marks it WANTED, and the session, when it
  * leaves, frees it and says so (SESSION_UNLOCK). All changes are made by
  * compare-and-swap, so that there is one winner.
@@ -28,7 +29,8 @@
 
 struct slot_page {
     uint64_t word;
-    uint8_t pad[56];
+    uint64_t keep_until_us; /* of clock_us(): no longer without asking */
+    uint8_t pad[48];
     struct {
         uint64_t txid; /* written last */
         struct wal_state state;
@@ -48,8 +50,9 @@ void slot_page_close(int fd, struct slot_page *page);
 
 /* Show that session `s` lives, until the descriptor is closed. 0 or -errno. */
 int slot_session_begin(int fd, uint32_t s);
-/* Take the slot that `s` has kept: true when it has it now. */
-bool slot_retake(struct slot_page *page, uint32_t s);
+/* Take the slot that `s` has kept: true when it has it now. `now_us` as
+ * clock_us(). */
+bool slot_retake(struct slot_page *page, uint32_t s, uint64_t now_us);
 bool slot_is_kept(const struct slot_page *page, uint32_t s);
 /* What `s` has published, before it leaves. */
 void slot_record(struct slot_page *page, uint64_t txid,
@@ -63,6 +66,8 @@ bool slot_leave(struct slot_page *page, uint32_t s, bool keep);
 bool slot_session_lives(int fd, uint32_t s);
 void slot_grant(struct slot_page *page, uint32_t s);
 void slot_clear(struct slot_page *page);
+/* The slot may be kept until then. */
+void slot_allow(struct slot_page *page, uint64_t until_us);
 /* Forget also what an earlier start recorded. */
 void slot_reset(struct slot_page *page);
 /* As seen by session `s`: FREE also when another has it. */

@@ -137,7 +137,8 @@ static bool retake(struct guest *g)
         return false;
     }
     hold(g);
-    if (g->conn->node_side && slot_retake(slot_of(g), g->session)) {
+    if (g->conn->node_side &&
+        slot_retake(slot_of(g), g->session, g->node->sim->now_us)) {
         g->node->sim->report.retaken++;
         faults_moment(g->node);
         return true;

@@ -207,7 +207,7 @@ static inline bool guest_keep(struct world *w, struct guest *g)
 /* Take the slot that was kept, without a word either. */
 static inline bool guest_retake(struct world *w, struct guest *g)
 {
-    return slot_retake(w->db.slot, (uint32_t)g->session.id);
+    return slot_retake(w->db.slot, (uint32_t)g->session.id, w->now_us);
 }
 
 /* As the server: what the session did before is seen first. */

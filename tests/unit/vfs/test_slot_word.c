@@ -35,6 +35,9 @@ static int setup(void **state)
     }
     snprintf(f->path, sizeof f->path, "%s/slot", f->folder);
     f->fd = slot_page_open(f->path, true, &f->page);
+    if (f->fd >= 0) {
+        slot_allow(f->page, 100);
+    }
     *state = f;
     return f->fd < 0 ? -1 : 0;
 }
@@ -60,10 +63,21 @@ static void a_slot_that_is_left_is_kept_and_can_be_taken_again(void **state)
     assert_true(slot_is_kept(f->page, ME));
     assert_int_equal(slot_state_of(f->page, ME), SLOT_KEPT);
     assert_int_equal(slot_state_of(f->page, OTHER), SLOT_FREE);
-    assert_false(slot_retake(f->page, OTHER));
-    assert_true(slot_retake(f->page, ME));
-    assert_false(slot_retake(f->page, ME));
+    assert_false(slot_retake(f->page, OTHER, 1));
+    assert_true(slot_retake(f->page, ME, 1));
+    assert_false(slot_retake(f->page, ME, 1));
     assert_int_equal(slot_state_of(f->page, ME), SLOT_OWNED);
+}
+
+static void a_slot_is_kept_for_a_time_only(void **state)
+{
+    struct fixture *f = *state;
+
+    slot_grant(f->page, ME);
+    slot_leave(f->page, ME, true);
+    assert_false(slot_retake(f->page, ME, 100));
+    slot_allow(f->page, 200);
+    assert_true(slot_retake(f->page, ME, 199));
 }
 
 static void a_kept_slot_is_taken_back_once(void **state)
@@ -74,7 +88,7 @@ static void a_kept_slot_is_taken_back_once(void **state)
     slot_leave(f->page, ME, true);
     assert_int_equal(slot_take_back(f->page, ME), SLOT_TAKEN);
     assert_int_equal(slot_take_back(f->page, ME), SLOT_LEFT);
-    assert_false(slot_retake(f->page, ME));
+    assert_false(slot_retake(f->page, ME, 1));
 }
 
 static void a_wanted_slot_is_freed_and_told(void **state)
@@ -96,7 +110,7 @@ static void without_keep_it_is_freed_and_told(void **state)
 
     slot_grant(f->page, ME);
     assert_true(slot_leave(f->page, ME, false));
-    assert_false(slot_retake(f->page, ME));
+    assert_false(slot_retake(f->page, ME, 1));
 }
 
 static void what_another_session_has_is_left_alone(void **state)
@@ -192,7 +206,7 @@ static void session_and_node_never_have_it_both(void **state)
             _exit(1);
         }
         for (uint64_t n = 0; n < rounds;) {
-            if (slot_retake(page, ME)) {
+            if (slot_retake(page, ME, 1)) {
                 page->record.txid++;
                 slot_leave(page, ME, true);
                 n++;
@@ -220,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_slot_that_is_left_is_kept_and_can_be_taken_again),
+        TEST(a_slot_is_kept_for_a_time_only),
         TEST(a_kept_slot_is_taken_back_once),
         TEST(a_wanted_slot_is_freed_and_told),
         TEST(without_keep_it_is_freed_and_told),
