@@ -336,6 +336,7 @@ static void more_written_back_than_there_is_is_mended_at_the_start(void **state)
     assert_true(frames > 0 && backfilled <= frames);
     assert_other_process(p.follower, "SELECT count(*) FROM t", "2");
     sqlite3_close(reader);
+    assert_int_equal(apply_close(p.a, true), 0);
     pair_end(&p);
 }
 
