@@ -25,12 +25,21 @@
  * keeps 8 bytes a page, so a size must be paid for with pages. */
 #define TXN_UNWRITTEN_PAGES_MAX 1u
 
+/* Of the logs of all groups in memory, where proposals are refused: a largest
+ * transaction always fits into an empty one. Logs are shortened long before. */
+#define LOG_BYTES_MAX (TXN_BYTES_MAX + (256ull << 20))
+
 /* Parts of one transaction, from the two above, with room for small pages. */
 #define TXN_PARTS_MAX 4096u
 
 /* Entries in one AppendEntries message; the sender splits at AE_BYTES_MAX. */
 #define AE_ENTRIES_MAX 4096u
 #define AE_BYTES_MAX (1u << 20)
+
+/* One snapshot of a group, which travels in one packet; and databases in a
+ * group, so that they fit: 3 KB each at most. */
+#define SNAPSHOT_BYTES_MAX (PACKET_BYTES_MAX - 65536u)
+#define GROUP_DATABASES_MAX 1024u
 
 /* Bytes queued to one peer before heartbeats-only; then the connection is
  * dropped, Raft sends again. */

@@ -55,6 +55,10 @@ static bool must_wait(const struct filters *f, const struct raft_message *m)
     if (m->type == RAFT_IO_TIMEOUT_NOW) {
         return true;
     }
+    /* The log that the appends belong to is about to be replaced. */
+    if (m->type == RAFT_IO_INSTALL_SNAPSHOT) {
+        return true;
+    }
     /* W9: an append that completes in a newer term than it began would be
      * acknowledged to the new leader. */
     return newer_term(m) > peek_term(f->raft);

@@ -13,6 +13,9 @@
 #include "consensus/raft_peek.h"
 #include "wire/raft_message.h"
 
+/* A peer that did not take a snapshot is sent it again. */
+#define INSTALL_MS 3000u
+
 /* ---- the state machine's side ------------------------------------------- */
 
 static int apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
@@ -27,23 +30,6 @@ static int apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
     o->apply(o->data, g->number, raft_last_applied(&g->raft) + 1, entry.base,
              entry.len);
     return 0;
-}
-
-/* The log is never shortened in this version. */
-static int snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
-                    unsigned *n_bufs)
-{
-    (void)fsm;
-    (void)bufs;
-    (void)n_bufs;
-    return RAFT_BUSY;
-}
-
-static int restore(struct raft_fsm *fsm, struct raft_buffer *buf)
-{
-    (void)fsm;
-    (void)buf;
-    return RAFT_INVALID;
 }
 
 /* ---- what changed ------------------------------------------------------- */
@@ -238,6 +224,9 @@ static void push_to(struct group *g, const struct member *to, raft_index match)
     ae->prev_log_index = match;
     ae->prev_log_term = peek_term_of(&g->raft, match);
     ae->leader_commit = peek_commit(&g->raft);
+    if (ae->prev_log_term == 0) {
+        return; /* its place is no longer in the log: it gets a snapshot */
+    }
     g->filters.io.send(&g->filters.io, NULL, &m, NULL);
 }
 
@@ -289,18 +278,21 @@ void group_flush(struct group *g)
     push_commit(g);
 }
 
+static bool may_restore(const struct group *g)
+{
+    const struct groups_options *o = &g->all->options;
+
+    return o->may_restore != NULL && o->may_restore(o->data, g->number);
+}
+
 void group_recv(struct group *g, struct raft_message *m)
 {
     if (g->all->state > GROUPS_DRAINING || !g->all->booted) {
         raft_message_close(m);
         return;
     }
-    if (m->type == RAFT_IO_INSTALL_SNAPSHOT) {
-        log_error("snapshot_ignored",
-                  "shard=%u node=%llu why=\"this version has none; all nodes "
-                  "must run the same one\"",
-                  g->number, m->server_id);
-        raft_message_close(m);
+    if (m->type == RAFT_IO_INSTALL_SNAPSHOT && !may_restore(g)) {
+        raft_message_close(m); /* it is sent again */
         return;
     }
     if (m->type == RAFT_IO_TIMEOUT_NOW) {
@@ -379,9 +371,12 @@ struct group *group_new(struct groups *all, unsigned number)
     g->fsm = (struct raft_fsm){.version = 1,
                                .data = g,
                                .apply = apply,
-                               .snapshot = snapshot,
-                               .restore = restore};
-    raft_io_group_init(&g->io, number, &g->raft, &all->host, on_durable, g);
+                               .snapshot = compaction_snapshot,
+                               .restore = compaction_restore};
+    raft_io_group_init(&g->io, number, &g->raft, &all->host);
+    g->io.durable = on_durable;
+    g->io.put = compaction_put;
+    g->io.data = g;
     filters_init(&g->filters, &g->raft, &g->io.raw, &filters);
     if (raft_init(&g->raft, &g->filters.io, &g->fsm, o->node_id, "node") != 0) {
         log_error("out_of_memory", "shard=%u", number);
@@ -390,14 +385,31 @@ struct group *group_new(struct groups *all, unsigned number)
     raft_set_heartbeat_timeout(&g->raft, o->heartbeat_ms);
     raft_set_election_timeout(&g->raft, o->election_ms);
     raft_set_pre_vote(&g->raft, true);
+    raft_set_install_snapshot_timeout(&g->raft, INSTALL_MS);
     raft_set_snapshot_threshold(&g->raft, UINT32_MAX);
     return g;
+}
+
+static void tell_found(struct group *g)
+{
+    const struct groups_options *o = &g->all->options;
+    const struct store_group *log = &g->io.loaded;
+
+    for (size_t i = 0; o->found != NULL && i < log->n; i++) {
+        const struct raft_entry *e = &log->entries[i];
+        if (e->type == RAFT_COMMAND) {
+            o->found(o->data, g->number, e->buf.base, e->buf.len);
+        }
+    }
 }
 
 void group_start(struct group *g)
 {
     char why[128];
-    int rv = raft_start(&g->raft);
+    int rv;
+
+    tell_found(g);
+    rv = raft_start(&g->raft);
 
     if (rv != 0) {
         snprintf(why, sizeof why, "shard %u does not start: %s", g->number,
@@ -424,7 +436,7 @@ void group_close(struct group *g)
 
 void group_free(struct group *g)
 {
-    raft_io_group_unload(&g->io);
+    raft_io_group_close(&g->io);
     free(g->pending);
     free(g);
 }

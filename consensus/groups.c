@@ -95,6 +95,7 @@ static void on_timer(uv_timer_t *handle)
         group_tick(g->groups[i]);
     }
     members_ping(g);
+    compaction_tick(g);
     if (g->state == GROUPS_RUNNING) {
         leadership_tick(g);
     }
@@ -142,8 +143,8 @@ static void take_proposal(struct groups *g, const struct member *from,
             g->full_said_ms = groups_now(g);
             log_warn("log_full",
                      "node=%" PRIu64 " bytes=%" PRIu64
-                     " why=\"its proposals are dropped; -max-log-bytes is "
-                     "reached\"",
+                     " why=\"its proposals are dropped; the log cannot be "
+                     "shortened yet\"",
                      peer, groups_log_bytes(g));
         }
         return;

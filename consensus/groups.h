@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "wire/ids.h"
 
@@ -30,14 +31,33 @@ struct groups_options {
     /* All initial members, this node among them. */
     const struct groups_member *members;
     unsigned n_members;
-    uint64_t log_bytes_max; /* of the in-memory logs of all groups */
+    /* Of the logs of all groups together, in memory: above, proposals are
+     * refused; and what a log is shortened to, with its entries per group. */
+    uint64_t log_bytes_max, log_bytes_keep;
+    unsigned log_entries_keep;
     unsigned heartbeat_ms, election_ms; /* 0: 100 and 1000 */
 
     void *data;
-    /* A committed entry, in log order, from index 1 after every start. The
-     * bytes are borrowed for the call. */
+    /* At the start, before anything else of the group: an entry of the own log,
+     * committed or not, in order. The bytes are borrowed. May be NULL. */
+    void (*found)(void *data, unsigned group, const void *bytes, size_t len);
+    /* A committed entry, in log order. After every start from index 1, or from
+     * behind what `restore` brought. The bytes are borrowed for the call. */
     void (*apply)(void *data, unsigned group, uint64_t index, const void *bytes,
                   size_t len);
+    /* The state after what was applied, appended to `out`. ERR_BUSY: not now.
+     * NULL: logs are never shortened, and the next three are not called. */
+    int (*snapshot)(void *data, unsigned group, struct buf *out);
+    /* Take this state, which replaces the log up to it: at the start, or when a
+     * peer has no longer what is missing here. Returns < 0: the node must stop.
+     */
+    int (*restore)(void *data, unsigned group, const void *bytes, size_t len);
+    /* A snapshot (`received` from a peer, or the last that was asked for) is
+     * about to take the place of the entries before it. Call groups_settled
+     * once they are not needed any more. */
+    void (*settle)(void *data, unsigned group, bool received);
+    /* Can a snapshot be received now? */
+    bool (*may_restore)(void *data, unsigned group);
     /* `leader` is 0 when there is none. Called on every change. */
     void (*leader)(void *data, unsigned group, uint64_t leader, uint64_t term);
     /* Once after start, when everything that was committed before has been
@@ -69,6 +89,9 @@ int groups_start(const struct groups_options *options, struct groups **out,
  * Returns 0 when it left this node's hands; ERR_NO_LEADER, ERR_FULL (log bound
  * reached) or ERR_TOO_BIG (above what a packet holds) when surely not. */
 int groups_propose(struct groups *g, unsigned group, void *bytes, size_t len);
+
+/* See groups_options.settle. */
+void groups_settled(struct groups *g, unsigned group);
 
 /* 0 = none known. */
 uint64_t groups_leader(const struct groups *g, unsigned group);

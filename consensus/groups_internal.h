@@ -5,6 +5,7 @@
  *   group.c       one group: core, filters, proposals, what it tells node/
  *   members.c     who may connect, and from which store
  *   leadership.c  where leaders should be, transfers, handing over at stop
+ *   compaction.c  snapshots: when, and how much of the log stays
  *   quorum.c      may a group commit now, and if not, why */
 #ifndef CONSENSUS_GROUPS_INTERNAL_H
 #define CONSENSUS_GROUPS_INTERNAL_H
@@ -73,6 +74,12 @@ struct group {
     uint64_t proposers; /* of the pending proposals, a bit a slot */
     uint64_t appended_us;
     bool steady; /* the last two appends came one soon after the other */
+
+    /* compaction.c */
+    bool compact; /* a snapshot is wanted */
+    uint64_t compact_ms;
+    struct raft_barrier nudge;
+    bool nudging;
 
     /* leadership.c */
     struct raft_transfer transfer;
@@ -171,6 +178,15 @@ bool members_accept(void *data, const struct hello *peer, char *why,
 void members_refused(void *data, uint64_t peer, const char *why);
 void members_up(void *data, uint64_t peer, const struct hello *hello);
 void members_down(void *data, uint64_t peer);
+
+/* ---- compaction.c ---- */
+
+int compaction_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
+                        unsigned *n_bufs);
+int compaction_restore(struct raft_fsm *fsm, struct raft_buffer *buf);
+void compaction_put(void *data);
+void compaction_want(struct group *g, bool want);
+void compaction_tick(struct groups *g);
 
 /* ---- leadership.c ---- */
 

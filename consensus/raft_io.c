@@ -5,6 +5,7 @@
 
 #include "base/failpoint.h"
 #include "consensus/alloc.h"
+#include "consensus/raft_io_internal.h"
 #include "consensus/raft_peek.h"
 
 /* A write on its way to the disk. */
@@ -37,9 +38,10 @@ void raft_io_host_init(struct raft_io_host *host, uv_loop_t *loop,
     host->store = store;
     host->random = (uv_hrtime() ^ node_id * 0x9e3779b97f4a7c15u) | 1;
     list_init(&host->sent);
+    list_init(&host->gets);
 }
 
-static void finish_close(struct raft_io_group *g)
+void raft_io_finish_close(struct raft_io_group *g)
 {
     if (g->close != NULL && g->in_flight == 0) {
         raft_io_close_cb cb = g->close;
@@ -63,8 +65,9 @@ void raft_io_host_complete(struct raft_io_host *host)
         s->cb(s->req, 0);
         free(s);
         g->in_flight--;
-        finish_close(g);
+        raft_io_finish_close(g);
     }
+    raft_io_snapshot_gets(host);
 }
 
 /* ---- writes ------------------------------------------------------------- */
@@ -80,7 +83,7 @@ static void write_done(struct store_write *store)
     }
     free(w);
     g->durable(g->data);
-    finish_close(g);
+    raft_io_finish_close(g);
 }
 
 static struct write *write_new(struct raft_io_group *g,
@@ -213,14 +216,18 @@ static int load(struct raft_io *raw, raft_term *term, raft_id *voted_for,
                 struct raft_entry *entries[], size_t *n_entries)
 {
     struct raft_io_group *g = group_of(raw);
+    int rv;
 
     *term = g->term = g->loaded.term;
     *voted_for = g->vote = g->loaded.vote;
-    *snapshot = NULL;
-    *start_index = 1;
+    rv = raft_io_snapshot_load(g, snapshot);
+    if (rv != 0) {
+        return rv;
+    }
+    *start_index = g->loaded.first;
     *entries = g->loaded.entries; /* the core's from here */
     *n_entries = g->loaded.n;
-    g->last = g->loaded.n;
+    g->last = g->loaded.first + g->loaded.n - 1;
     memset(&g->loaded, 0, sizeof g->loaded);
     return 0;
 }
@@ -251,38 +258,6 @@ static int recover(struct raft_io *raw, const struct raft_configuration *conf)
     return RAFT_INVALID;
 }
 
-/* ---- snapshots ---------------------------------------------------------- */
-
-/* Reporting a failure would leave the core with an empty log that it believes
- * in, so that the node stops, and the request is never completed. */
-static int snapshot_put(struct raft_io *raw, unsigned trailing,
-                        struct raft_io_snapshot_put *req,
-                        const struct raft_snapshot *snapshot,
-                        raft_io_snapshot_put_cb cb)
-{
-    struct raft_io_group *g = group_of(raw);
-
-    (void)trailing;
-    (void)snapshot;
-    req->cb = cb;
-    g->host->fatal(g->host->data,
-                   "a snapshot of the log arrived, which this version does not "
-                   "know; upgrade this node");
-    return 0;
-}
-
-static int snapshot_get(struct raft_io *raw, struct raft_io_snapshot_get *req,
-                        raft_io_snapshot_get_cb cb)
-{
-    struct raft_io_group *g = group_of(raw);
-
-    req->cb = cb;
-    g->host->fatal(g->host->data,
-                   "a snapshot of the log is wanted, which this version does "
-                   "not make; upgrade this node");
-    return 0;
-}
-
 /* ---- small ones --------------------------------------------------------- */
 
 static raft_time now(struct raft_io *raw)
@@ -304,8 +279,9 @@ static void close_raw(struct raft_io *raw, raft_io_close_cb cb)
 {
     struct raft_io_group *g = group_of(raw);
 
+    raft_io_snapshot_cancel(g);
     g->close = cb;
-    finish_close(g);
+    raft_io_finish_close(g);
 }
 
 int raft_io_group_load(struct raft_io_group *g, char *why, size_t why_size)
@@ -318,25 +294,13 @@ int raft_io_group_load(struct raft_io_group *g, char *why, size_t why_size)
     return rv;
 }
 
-void raft_io_group_unload(struct raft_io_group *g)
-{
-    for (size_t i = 0; i < g->loaded.n; i++) {
-        raft_free(g->loaded.entries[i].buf.base);
-    }
-    raft_free(g->loaded.entries);
-    memset(&g->loaded, 0, sizeof g->loaded);
-}
-
 void raft_io_group_init(struct raft_io_group *g, unsigned group,
-                        const struct raft *raft, struct raft_io_host *host,
-                        void (*durable)(void *data), void *data)
+                        const struct raft *raft, struct raft_io_host *host)
 {
     memset(g, 0, sizeof *g);
     g->group = group;
     g->raft = raft;
     g->host = host;
-    g->durable = durable;
-    g->data = data;
     g->raw = (struct raft_io){.version = 1,
                               .impl = g,
                               .init = init,
@@ -350,8 +314,8 @@ void raft_io_group_init(struct raft_io_group *g, unsigned group,
                               .send = send_message,
                               .append = append,
                               .truncate = truncate_from,
-                              .snapshot_put = snapshot_put,
-                              .snapshot_get = snapshot_get,
+                              .snapshot_put = raft_io_snapshot_put,
+                              .snapshot_get = raft_io_snapshot_get,
                               .time = now,
                               .random = draw};
 }

@@ -1,8 +1,7 @@
 /* raft_io over the store and the transport: one implementation for all groups.
  *
  * Meant to stand under filters.h. Nothing fails (a failing store stops the
- * node) and no callback comes from inside a call. Snapshots are neither taken
- * nor sent, so one that arrives is an error that stops the node. */
+ * node) and no callback comes from inside a call. */
 #ifndef CONSENSUS_RAFT_IO_H
 #define CONSENSUS_RAFT_IO_H
 
@@ -12,6 +11,8 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "consensus/store.h"
+
+struct raft_io_put;
 
 /* Shared by the groups of a node. */
 struct raft_io_host {
@@ -24,7 +25,7 @@ struct raft_io_host {
                  const struct raft_message *message);
     void (*fatal)(void *data, const char *why);
     /* private */
-    struct list sent; /* sends to be completed */
+    struct list sent, gets; /* sends, snapshot_gets to be completed */
     uint64_t random;
 };
 
@@ -36,12 +37,17 @@ struct raft_io_group {
     raft_io_recv_cb recv;
     /* A write of this group became durable; after its callbacks. */
     void (*durable)(void *data);
+    /* A snapshot is to be stored in place of the log before it: call
+     * raft_io_group_put once nothing else needs those entries. */
+    void (*put)(void *data);
     void *data;
     uint64_t bytes;   /* payload of the entries in memory */
     uint64_t written; /* sequence number of this group's last write */
     /* private */
     const struct raft *raft;
-    struct store_group loaded; /* until the core takes it */
+    struct store_group loaded;      /* until the core takes it */
+    struct store_snapshot snapshot; /* the last one stored */
+    struct raft_io_put *putting;    /* the next one; NULL: none */
     raft_index last;
     raft_term term;
     raft_id vote;
@@ -57,14 +63,18 @@ void raft_io_host_init(struct raft_io_host *host, uv_loop_t *loop,
  * while no core is on the stack. */
 void raft_io_host_complete(struct raft_io_host *host);
 
-/* `raft` is the core above; not used before it is started. */
+/* `raft` is the core above; not used before it is started. The callbacks and
+ * their data are the caller's to fill afterwards. */
 void raft_io_group_init(struct raft_io_group *g, unsigned group,
-                        const struct raft *raft, struct raft_io_host *host,
-                        void (*durable)(void *data), void *data);
+                        const struct raft *raft, struct raft_io_host *host);
 
-/* Read the group from the store, for raft_start. See store_load. Undone by
- * raft_io_group_unload when the core is not started after all. */
+/* After the core is closed, or was never started. */
+void raft_io_group_close(struct raft_io_group *g);
+
+/* Read the group from the store, for raft_start. See store_load. */
 int raft_io_group_load(struct raft_io_group *g, char *why, size_t why_size);
-void raft_io_group_unload(struct raft_io_group *g);
+
+/* Store the snapshot that `put` announced. */
+void raft_io_group_put(struct raft_io_group *g);
 
 #endif

@@ -64,6 +64,11 @@ static const struct raft_entry *entry_at(const struct raft_log *log,
                          log->size];
 }
 
+raft_index peek_first(const struct raft *r)
+{
+    return r->log.offset + 1;
+}
+
 raft_index peek_last(const struct raft *r)
 {
     size_t n = entries_in_memory(&r->log);
@@ -92,6 +97,20 @@ uint64_t peek_bytes_from(const struct raft *r, raft_index index)
         bytes += entry->buf.len;
     }
     return bytes;
+}
+
+unsigned peek_entries_within(const struct raft *r, raft_index last,
+                             uint64_t bytes)
+{
+    const struct raft_entry *entry;
+    unsigned n = 0;
+
+    while ((entry = entry_at(&r->log, last - n)) != NULL &&
+           entry->buf.len <= bytes) {
+        bytes -= entry->buf.len;
+        n++;
+    }
+    return n;
 }
 
 bool peek_quorum_has(const struct raft *r, raft_index index)
@@ -150,6 +169,21 @@ unsigned peek_timeout(const struct raft *r)
     return r->state == RAFT_FOLLOWER
                ? r->follower_state.randomized_election_timeout
                : r->candidate_state.randomized_election_timeout;
+}
+
+bool peek_changing_members(const struct raft *r)
+{
+    return r->configuration_uncommitted_index != 0;
+}
+
+bool peek_snapshotting(const struct raft *r)
+{
+    return r->snapshot.pending.term != 0 || r->snapshot.put.data != NULL;
+}
+
+raft_index peek_snapshot(const struct raft *r)
+{
+    return r->log.snapshot.last_index;
 }
 
 void peek_forget_uncommitted(struct raft *r)

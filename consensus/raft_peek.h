@@ -18,6 +18,7 @@ struct peek_progress {
 raft_term peek_term(const struct raft *r);
 raft_index peek_commit(const struct raft *r);
 raft_index peek_applied(const struct raft *r);
+raft_index peek_first(const struct raft *r); /* in memory; may be last + 1 */
 raft_index peek_last(const struct raft *r);
 raft_index peek_last_stored(const struct raft *r);
 bool peek_transferring(const struct raft *r);
@@ -30,6 +31,10 @@ raft_term peek_term_of(const struct raft *r, raft_index index);
 
 /* Payload bytes of the entries in memory from `index` on. */
 uint64_t peek_bytes_from(const struct raft *r, raft_index index);
+
+/* How many entries that end with `last` have at most so many bytes together. */
+unsigned peek_entries_within(const struct raft *r, raft_index last,
+                             uint64_t bytes);
 
 /* Do more than half of the voters, this one included, have `index`? Only as
  * leader. */
@@ -44,6 +49,15 @@ void peek_restart_timer(struct raft *r, raft_time now);
 /* Replace the timeout drawn for the next election; not as leader. */
 void peek_set_timeout(struct raft *r, unsigned ms);
 unsigned peek_timeout(const struct raft *r);
+
+/* A change of the members that may still be taken back. */
+bool peek_changing_members(const struct raft *r);
+
+/* A snapshot is being made or stored. */
+bool peek_snapshotting(const struct raft *r);
+
+/* Index of the last snapshot; 0: none. */
+raft_index peek_snapshot(const struct raft *r);
 
 /* After an installed snapshot a configuration index of the replaced log is left
  * behind. */

@@ -63,9 +63,9 @@ struct store {
     void *closed_data;
     /* under mutex */
     bool have_work, work_done, stop;
-    bool checkpoint; /* the work is a checkpoint, not `batch` */
-    int rv;          /* of the work: an SQLite code */
-    char why[256];   /* what SQLite said */
+    enum store_work { WORK_WRITE, WORK_SWEEP, WORK_CHECKPOINT } kind;
+    int rv;        /* of the work: an SQLite code */
+    char why[256]; /* what SQLite said */
 };
 
 static void note_failure(struct store *s, const char *doing)
@@ -92,16 +92,29 @@ static bool wait_for_work(struct store *s)
     return have;
 }
 
+static int do_work(struct store *s)
+{
+    switch (s->kind) {
+    case WORK_WRITE:
+        return store_db_write(&s->db, &s->batch);
+    case WORK_SWEEP:
+        return store_db_sweep(&s->db);
+    case WORK_CHECKPOINT:
+        return store_db_checkpoint(&s->db);
+    }
+    return SQLITE_MISUSE;
+}
+
 static void work(void *arg)
 {
     struct store *s = arg;
 
     while (wait_for_work(s)) {
-        int rv = s->checkpoint ? store_db_checkpoint(&s->db)
-                               : store_db_write(&s->db, &s->batch);
+        int rv = do_work(s);
         uv_mutex_lock(&s->mutex);
         if (rv != SQLITE_OK) {
-            note_failure(s, s->checkpoint ? "checkpoint" : "write");
+            note_failure(s,
+                         s->kind == WORK_CHECKPOINT ? "checkpoint" : "write");
         }
         s->rv = rv;
         s->have_work = false;
@@ -189,11 +202,11 @@ bool store_full(const struct store *s, char *why, size_t size)
 
 /* ---- whose turn it is --------------------------------------------------- */
 
-static void give_to_thread(struct store *s, bool checkpoint)
+static void give_to_thread(struct store *s, enum store_work kind)
 {
     s->busy = true;
     uv_mutex_lock(&s->mutex);
-    s->checkpoint = checkpoint;
+    s->kind = kind;
     s->have_work = true;
     uv_cond_signal(&s->work);
     uv_mutex_unlock(&s->mutex);
@@ -207,14 +220,18 @@ static void on_idle(uv_timer_t *timer)
         try_reserve(s);
     }
     if (!s->busy && !s->failed && s->db.wal_frames >= CHECKPOINT_IDLE_FRAMES) {
-        give_to_thread(s, true);
+        give_to_thread(s, WORK_CHECKPOINT);
     }
 }
 
-static void plan_checkpoint(struct store *s)
+/* Nobody waits for either; each is short, so that what is queued meanwhile has
+ * its turn between them. */
+static void plan_housekeeping(struct store *s)
 {
     if (s->db.wal_frames >= CHECKPOINT_FRAMES) {
-        give_to_thread(s, true);
+        give_to_thread(s, WORK_CHECKPOINT);
+    } else if (s->db.sweep_from != 0 && !s->full && list_empty(&s->queued)) {
+        give_to_thread(s, WORK_SWEEP);
     } else if (s->db.wal_frames >= CHECKPOINT_IDLE_FRAMES) {
         uv_timer_start(&s->idle, on_idle, IDLE_MS, 0);
     }
@@ -245,13 +262,14 @@ static void not_written(struct store *s, int rv)
 static void woken(uv_async_t *handle)
 {
     struct store *s = handle->data;
-    bool done, checkpointed;
+    enum store_work kind;
+    bool done;
     int rv;
 
     uv_mutex_lock(&s->mutex);
     done = s->work_done;
     s->work_done = false;
-    checkpointed = s->checkpoint;
+    kind = s->kind;
     rv = s->rv;
     uv_mutex_unlock(&s->mutex);
     if (!done) {
@@ -260,9 +278,13 @@ static void woken(uv_async_t *handle)
     s->busy = false;
     if (rv != SQLITE_OK) {
         not_written(s, rv);
-    } else if (!checkpointed) {
+        return;
+    }
+    if (kind == WORK_WRITE) {
         finish_batch(s);
-        plan_checkpoint(s);
+    }
+    if (kind != WORK_CHECKPOINT || s->db.wal_frames == 0) {
+        plan_housekeeping(s);
     }
 }
 
@@ -295,7 +317,7 @@ static void write_here(struct store *s)
         uv_update_time(s->options.loop);
         s->slow_until_ms = uv_now(s->options.loop) + SLOW_PAUSE_MS;
     }
-    plan_checkpoint(s);
+    plan_housekeeping(s);
     finish_batch(s);
 }
 
@@ -310,7 +332,7 @@ bool store_submit(struct store *s)
         return s->durable == s->batch_last;
     }
     take_queued(s);
-    give_to_thread(s, false);
+    give_to_thread(s, WORK_WRITE);
     return false;
 }
 
@@ -342,10 +364,7 @@ int store_open(const struct store_options *options, struct store **out,
 static void forget_loaded(struct store *s)
 {
     for (uint32_t i = 0; s->loaded != NULL && i < s->options.shards; i++) {
-        for (size_t k = 0; k < s->loaded[i].n; k++) {
-            raft_free(s->loaded[i].entries[k].buf.base);
-        }
-        raft_free(s->loaded[i].entries);
+        store_group_free(&s->loaded[i]);
     }
     free(s->loaded);
     s->loaded = NULL;
@@ -433,6 +452,11 @@ uint64_t store_push(struct store *s, struct store_write *write)
     assert(s->started && write->done != NULL);
     for (unsigned i = 0; write->kind == STORE_APPEND && i < write->n; i++) {
         s->queued_bytes += write->entries[i].buf.len;
+    }
+    if (write->kind == STORE_SNAPSHOT) {
+        s->queued_bytes += write->snapshot->data_len;
+        /* Looking for entries to delete takes long. */
+        s->queued_bytes += write->replaces ? SMALL_BYTES + 1 : 0;
     }
     write->sequence = ++s->pushed;
     list_push(&s->queued, &write->link);

@@ -1,5 +1,5 @@
-/* The log store: entries, terms and votes of all groups of a node, and who the
- * node is, in one SQLite file (docs/FORMATS.md).
+/* The log store: entries, snapshots, terms and votes of all groups of a node,
+ * and who the node is, in one SQLite file (docs/FORMATS.md).
  *
  * The loop's thread queues writes; store_submit makes one transaction with one
  * sync of all that is queued: at once, or, when that is large or the disk slow,
@@ -55,9 +55,18 @@ struct store_options {
 enum store_write_kind {
     STORE_APPEND,
     STORE_TRUNCATE,
+    STORE_SNAPSHOT,
     STORE_META,
     STORE_PEER,
     STORE_CLUSTER
+};
+
+/* What a group's log said up to `index`, as bytes of somebody else. */
+struct store_snapshot {
+    uint64_t index, term; /* index 0: there is none */
+    uint64_t conf_index;
+    void *conf, *data; /* the configuration, encoded; the state */
+    size_t conf_len, data_len;
 };
 
 /* One write. Embedded in the caller's memory and kept until `done`. */
@@ -65,9 +74,12 @@ struct store_write {
     enum store_write_kind kind;
     uint32_t group;
     uint64_t index;                   /* APPEND: of the first entry;
-                                         TRUNCATE: first one to go */
+                                         TRUNCATE: first one to go;
+                                         SNAPSHOT: first one that stays */
     const struct raft_entry *entries; /* kept until done, not copied */
     unsigned n;
+    const struct store_snapshot *snapshot; /* kept until done */
+    bool replaces;       /* SNAPSHOT: no entry behind it stays */
     uint64_t term, vote; /* META */
     struct store_peer peer;
     struct uuid cluster;
@@ -81,8 +93,10 @@ struct store_write {
 /* What a group had on disk. */
 struct store_group {
     uint64_t term, vote;
-    struct raft_entry *entries; /* from index 1; raft_malloc'ed, as each payload
-                                   is; batch NULL */
+    struct store_snapshot snapshot; /* conf and data malloc'ed */
+    uint64_t first;                 /* index of the first entry */
+    struct raft_entry *entries;     /* raft_malloc'ed, as each payload is; batch
+                                       NULL */
     size_t n, capacity;
 };
 
@@ -109,6 +123,9 @@ bool store_peer(const struct store *s, uint64_t node_id,
  * `why`. */
 int store_load(struct store *s, uint32_t group, struct store_group *out,
                char *why, size_t why_size);
+
+/* Free what store_load brought. */
+void store_group_free(struct store_group *g);
 
 /* Queue a write. Returns its sequence number: 1, 2, ... */
 uint64_t store_push(struct store *s, struct store_write *write);

@@ -10,15 +10,18 @@
 #include "consensus/store.h"
 
 #define STORE_APPLICATION_ID 0x4d4c4f47 /* "MLOG" */
-#define STORE_USER_VERSION 1
+#define STORE_USER_VERSION 2
 #define STORE_PAGE_BYTES 16384
-#define STORE_ROW_CUT 0 /* type of a row that takes entries back */
 
 struct store_db {
     sqlite3 *db;
-    sqlite3_stmt *begin, *commit, *append, *meta, *peer, *node;
-    sqlite3_int64 next_row; /* of the log */
-    unsigned wal_frames;    /* that no checkpoint has copied yet */
+    sqlite3_stmt *begin, *commit, *append, *truncate, *snapshot, *meta, *peer,
+        *node, *rows, *delete;
+    uint32_t shards;
+    uint64_t *first; /* by group: index of the first entry that is needed */
+    sqlite3_int64 next_row;   /* of the log */
+    sqlite3_int64 sweep_from; /* rows before were looked at; 0: no sweep */
+    unsigned wal_frames;      /* that no checkpoint has copied yet */
     struct store_identity identity;
     struct store_peer peers[NODES_MAX];
     unsigned n_peers;
@@ -40,12 +43,16 @@ int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
  * nothing was written, and the list is as it was. */
 int store_db_write(struct store_db *s, const struct list *writes);
 
+/* Delete some of the rows that no group needs any more; sweep_from is 0 when
+ * there are none left. Returns 0 or an SQLite code. */
+int store_db_sweep(struct store_db *s);
+
 /* Copy the write-ahead log into the file, so that it is overwritten from its
  * beginning next. Returns 0 or an SQLite code. */
 int store_db_checkpoint(struct store_db *s);
 
-/* Read the term, vote and entries of all groups. `groups` is zeroed before; on
- * failure its entries are the caller's to free, too. */
+/* Read the term, vote, snapshot and entries of all groups. `groups` is zeroed
+ * before; on failure what is in there is the caller's to free, too. */
 int store_db_load(struct store_db *s, struct store_group *groups,
                   uint32_t shards, char *why, size_t why_size);
 

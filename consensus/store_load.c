@@ -1,8 +1,9 @@
-/* Reading the log: one pass over the rows of all groups, in the order in which
- * they were written. Each entry must be the next one of its group; a cut takes
- * entries back. */
+/* Reading the log: the snapshots, then one pass over the rows of all groups, in
+ * the order in which they were written. Each entry must be the next one of its
+ * group, from the first one that its snapshot leaves. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 #include "consensus/store_db.h"
@@ -32,15 +33,65 @@ static int load_meta(struct store_db *s, struct store_group *groups,
                              : SQLITE_CORRUPT;
 }
 
-static int cut(struct store_group *g, uint64_t index)
+static int copy_blob(sqlite3_stmt *st, int column, void **out, size_t *len)
 {
-    if (index < 2 || index > g->n + 1) {
-        return SQLITE_CORRUPT;
+    const void *blob = sqlite3_column_blob(st, column);
+
+    *len = (size_t)sqlite3_column_bytes(st, column);
+    *out = malloc(*len + 1);
+    if (*out == NULL) {
+        return SQLITE_NOMEM;
     }
-    while (g->n >= index) {
-        raft_free(g->entries[--g->n].buf.base);
+    if (*len > 0) {
+        memcpy(*out, blob, *len);
     }
     return SQLITE_OK;
+}
+
+static int add_snapshot(struct store_group *g, sqlite3_stmt *st)
+{
+    struct store_snapshot *s = &g->snapshot;
+    int rv;
+
+    s->index = (uint64_t)sqlite3_column_int64(st, 1);
+    s->term = (uint64_t)sqlite3_column_int64(st, 2);
+    s->conf_index = (uint64_t)sqlite3_column_int64(st, 3);
+    g->first = (uint64_t)sqlite3_column_int64(st, 5);
+    rv = copy_blob(st, 4, &s->conf, &s->conf_len);
+    if (rv == SQLITE_OK) {
+        rv = copy_blob(st, 6, &s->data, &s->data_len);
+    }
+    if (rv == SQLITE_OK &&
+        (s->index == 0 || g->first == 0 || g->first > s->index + 1)) {
+        rv = SQLITE_CORRUPT;
+    }
+    return rv;
+}
+
+static int load_snapshots(struct store_db *s, struct store_group *groups,
+                          uint32_t shards)
+{
+    sqlite3_stmt *st = NULL;
+    int rv =
+        sqlite3_prepare_v2(s->db,
+                           "SELECT grp, idx, term, conf_idx, conf, first, data"
+                           " FROM snapshots",
+                           -1, &st, NULL);
+
+    for (uint32_t i = 0; i < shards; i++) {
+        groups[i].first = 1;
+    }
+    while (rv == SQLITE_OK && (rv = sqlite3_step(st)) == SQLITE_ROW) {
+        sqlite3_int64 group = sqlite3_column_int64(st, 0);
+        rv = group < 0 || group >= shards ? SQLITE_CORRUPT
+                                          : add_snapshot(&groups[group], st);
+        s->sweep_from = 1; /* the last sweep may not have ended */
+    }
+    sqlite3_finalize(st);
+    for (uint32_t i = 0; i < shards; i++) {
+        s->first[i] = groups[i].first;
+    }
+    return rv == SQLITE_DONE ? SQLITE_OK : rv;
 }
 
 static int make_room(struct store_group *g)
@@ -66,7 +117,10 @@ static int add(struct store_group *g, uint64_t index, sqlite3_stmt *st)
     int type = sqlite3_column_int(st, 3);
     struct raft_entry *e;
 
-    if (index != g->n + 1 || type < RAFT_COMMAND || type > RAFT_CHANGE ||
+    if (index < g->first) {
+        return SQLITE_OK; /* not swept away yet */
+    }
+    if (index != g->first + g->n || type < RAFT_COMMAND || type > RAFT_CHANGE ||
         (index == 1 && type != RAFT_CHANGE)) {
         return SQLITE_CORRUPT;
     }
@@ -102,16 +156,19 @@ static int load_rows(struct store_db *s, struct store_group *groups,
     while (rv == SQLITE_OK && (rv = sqlite3_step(st)) == SQLITE_ROW) {
         *at_group = sqlite3_column_int64(st, 0);
         *at_index = (uint64_t)sqlite3_column_int64(st, 1);
-        if (*at_group < 0 || *at_group >= shards) {
-            rv = SQLITE_CORRUPT;
-        } else if (sqlite3_column_int(st, 3) == STORE_ROW_CUT) {
-            rv = cut(&groups[*at_group], *at_index);
-        } else {
-            rv = add(&groups[*at_group], *at_index, st);
-        }
+        rv = *at_group < 0 || *at_group >= shards
+                 ? SQLITE_CORRUPT
+                 : add(&groups[*at_group], *at_index, st);
     }
     sqlite3_finalize(st);
     return rv == SQLITE_DONE ? SQLITE_OK : rv;
+}
+
+/* The log begins with the configuration, or follows a snapshot. */
+static bool complete(const struct store_group *g)
+{
+    return g->snapshot.index == 0 ? g->n > 0
+                                  : g->first + g->n > g->snapshot.index;
 }
 
 int store_db_load(struct store_db *s, struct store_group *groups,
@@ -122,12 +179,15 @@ int store_db_load(struct store_db *s, struct store_group *groups,
     int rv = load_meta(s, groups, shards);
 
     if (rv == SQLITE_OK) {
+        rv = load_snapshots(s, groups, shards);
+    }
+    if (rv == SQLITE_OK) {
         rv = load_rows(s, groups, shards, &group, &index);
     }
     for (uint32_t i = 0; i < shards && rv == SQLITE_OK; i++) {
-        if (groups[i].n == 0) {
+        if (!complete(&groups[i])) {
             group = i;
-            index = 1;
+            index = groups[i].first + groups[i].n;
             rv = SQLITE_CORRUPT;
         }
     }

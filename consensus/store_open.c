@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "consensus/alloc.h"
 #include "consensus/store_db.h"
 
 #define WAL_BYTES (16u << 20)
@@ -169,9 +170,12 @@ static const char schema[] =
     "CREATE TABLE log(id INTEGER PRIMARY KEY, grp INTEGER NOT NULL,"
     "  idx INTEGER NOT NULL, term INTEGER NOT NULL, type INTEGER NOT NULL,"
     "  data BLOB NOT NULL);"
-    "PRAGMA application_id = 1296846663; PRAGMA user_version = 1;";
+    "CREATE TABLE snapshots(grp INTEGER PRIMARY KEY, idx INTEGER NOT NULL,"
+    "  term INTEGER NOT NULL, conf_idx INTEGER NOT NULL, conf BLOB NOT NULL,"
+    "  first INTEGER NOT NULL, data BLOB NOT NULL);"
+    "PRAGMA application_id = 1296846663; PRAGMA user_version = 2;";
 
-static_assert(STORE_APPLICATION_ID == 1296846663 && STORE_USER_VERSION == 1,
+static_assert(STORE_APPLICATION_ID == 1296846663 && STORE_USER_VERSION == 2,
               "the schema's text says the same");
 
 static int prepare(struct store_db *s)
@@ -183,6 +187,11 @@ static int prepare(struct store_db *s)
         {&s->begin, "BEGIN IMMEDIATE"},
         {&s->commit, "COMMIT"},
         {&s->append, "INSERT INTO log VALUES(?, ?, ?, ?, ?, ?)"},
+        {&s->truncate, "DELETE FROM log WHERE grp = ? AND idx >= ?"},
+        {&s->snapshot,
+         "INSERT OR REPLACE INTO snapshots VALUES(?, ?, ?, ?, ?, ?, ?)"},
+        {&s->rows, "SELECT id, grp, idx FROM log WHERE id >= ? ORDER BY id"},
+        {&s->delete, "DELETE FROM log WHERE id = ?"},
         {&s->meta, "INSERT OR REPLACE INTO meta VALUES(?, ?, ?)"},
         {&s->peer, "INSERT OR REPLACE INTO peers VALUES(?, ?, ?)"},
         {&s->node, "INSERT OR REPLACE INTO node VALUES(?, ?)"},
@@ -390,6 +399,8 @@ static int open_file(struct store_db *s, const struct store_options *o,
     if (rv != 0) {
         return rv;
     }
+    s->shards = o->shards;
+    s->first = must_alloc(o->shards * sizeof *s->first);
     s->next_row = 1;
     if (!fresh) {
         s->next_row = number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
@@ -445,9 +456,14 @@ void store_db_close(struct store_db *s)
     sqlite3_finalize(s->begin);
     sqlite3_finalize(s->commit);
     sqlite3_finalize(s->append);
+    sqlite3_finalize(s->truncate);
+    sqlite3_finalize(s->snapshot);
+    sqlite3_finalize(s->rows);
+    sqlite3_finalize(s->delete);
     sqlite3_finalize(s->meta);
     sqlite3_finalize(s->peer);
     sqlite3_finalize(s->node);
     sqlite3_close(s->db);
+    free(s->first);
     memset(s, 0, sizeof *s);
 }

@@ -303,7 +303,7 @@ static bool must_append(const struct database *db)
     const struct proposal *p = db->proposal;
     const struct list *last = db->pending.prev;
 
-    if (list_empty(&db->pending)) {
+    if (list_empty(&db->pending) || placing_behind(db)) {
         return false;
     }
     return p == NULL || !p->accepted ||
@@ -332,7 +332,7 @@ void applier_step(struct node *n, struct database *db)
 {
     enum writeback back;
 
-    db->node_waits = false;
+    db->node_waits = placing_behind(db);
     if (db->job != NULL) {
         return;
     }

@@ -23,9 +23,17 @@ static void member_path(const struct options *o, const char *name, char *out)
     snprintf(out, PATH_MAX + 200, "%s/%s.member", o->raft_path, name);
 }
 
-bool contact_is_member(struct node *n, const struct database *db)
+static void read_noted(struct database *db, const char *line)
 {
-    char path[PATH_MAX + 200], line[128], want[UUID_TEXT_BYTES];
+    db->noted.valid =
+        sscanf(line, "state %" SCNu64 " %" SCNx64 " %" SCNx64 " %" SCNu32,
+               &db->noted.position.txid, &db->noted.position.hash,
+               &db->noted.checksum, &db->noted.pages) == 4;
+}
+
+bool contact_is_member(struct node *n, struct database *db)
+{
+    char path[PATH_MAX + 200], line[160], want[UUID_TEXT_BYTES];
     bool found = false;
     FILE *f;
 
@@ -37,9 +45,29 @@ bool contact_is_member(struct node *n, const struct database *db)
     uuid_text(&db->m->uuid, want);
     while (fgets(line, sizeof line, f) != NULL) {
         found = found || strstr(line, want) != NULL;
+        if (strncmp(line, "state ", 6) == 0) {
+            read_noted(db, line);
+        }
     }
     fclose(f);
+    db->noted.valid = db->noted.valid && found;
     return found;
+}
+
+static bool write_member(FILE *f, const char *cluster, const char *uuid,
+                         const struct database *db)
+{
+    bool ok = fprintf(f, "cluster %s\ndatabase %s\n", cluster, uuid) > 0;
+
+    if (db->noted.valid) {
+        ok = fprintf(f,
+                     "state %" PRIu64 " %016" PRIx64 " %016" PRIx64 " %" PRIu32
+                     "\n",
+                     db->noted.position.txid, db->noted.position.hash,
+                     db->noted.checksum, db->noted.pages) > 0 &&
+             ok;
+    }
+    return fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
 }
 
 void contact_remember(struct node *n, struct database *db)
@@ -48,11 +76,8 @@ void contact_remember(struct node *n, struct database *db)
     char cluster[UUID_TEXT_BYTES], uuid[UUID_TEXT_BYTES];
     struct uuid id = groups_cluster(n->groups);
     FILE *f;
-    int ok;
+    bool ok;
 
-    if (db->member) {
-        return;
-    }
     member_path(n->options, db->name, path);
     snprintf(tmp, sizeof tmp, "%s.new", path);
     uuid_text(&id, cluster);
@@ -63,11 +88,19 @@ void contact_remember(struct node *n, struct database *db)
                  strerror(errno));
         return;
     }
-    ok = fprintf(f, "cluster %s\ndatabase %s\n", cluster, uuid) > 0;
-    ok = fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
+    ok = write_member(f, cluster, uuid, db);
     ok = fclose(f) == 0 && ok;
     FAILPOINT("file.member");
     db->member = ok && rename(tmp, path) == 0;
+}
+
+void contact_note(struct node *n, struct database *db)
+{
+    db->noted.valid = true;
+    db->noted.position = db->applied;
+    db->noted.checksum = db->applied_sum;
+    db->noted.pages = db->applied_pages;
+    contact_remember(n, db);
 }
 
 void contact_forget(const struct options *o, const char *name)
@@ -158,8 +191,12 @@ static void become_ready(struct node *n, struct database *db)
     db->state = DB_READY;
     db->why[0] = '\0';
     db->entry_sent_us = 0;
+    if (db->repaired_us != 0) {
+        contact_note(n, db); /* the image may be ahead of our log */
+    } else if (!db->member) {
+        contact_remember(n, db);
+    }
     db->repaired_us = 0;
-    contact_remember(n, db);
     log_info("ready", "db=%s shard=%u txid=%" PRIu64 " pages=%u to_apply=%s",
              db->name, db->group, db->applied.txid, db->checksum.pages,
              list_empty(&db->pending) ? "none" : "some");
@@ -211,11 +248,35 @@ static void say_other_is_empty(struct database *db)
              db->name, db->path);
 }
 
+/* The log has nothing between where the file stands and what comes next. */
+static void catch_up(struct node *n, struct database *db)
+{
+    log_warn("behind",
+             "db=%s path=%s txid=%" PRIu64 " cluster_txid=%" PRIu64
+             " why=\"the log no longer has what is missing here; it is fetched "
+             "from another node\"",
+             db->name, db->path, db->applied.txid, db->m->position.txid);
+    start_fetch(n, db, false);
+}
+
+static void step_ready(struct database *db)
+{
+    if (!placing_behind(db)) {
+        say_holds(db);
+    } else if (db->job == NULL && slot_claim(db)) {
+        db->state = DB_PLACING;
+    } else {
+        db->node_waits = true; /* nobody else is granted the slot */
+    }
+}
+
 void contact_step(struct node *n, struct database *db)
 {
     if (db->state == DB_READY) {
-        say_holds(db);
-        return;
+        step_ready(db);
+        if (db->state == DB_READY) {
+            return;
+        }
     }
     if (db->state == DB_FETCHING) {
         image_fetch_step(n, db);
@@ -226,6 +287,9 @@ void contact_step(struct node *n, struct database *db)
     }
     if (db->m != NULL && !db->member) {
         db->member = contact_is_member(n, db);
+    }
+    if (db->caught_up && db->scanned && db->m != NULL) {
+        placing_noted(db);
     }
     switch (placing_next(db)) {
     case PLACING_WAIT:
@@ -241,6 +305,9 @@ void contact_step(struct node *n, struct database *db)
         break;
     case PLACING_FETCH_REPAIR:
         repair(n, db);
+        break;
+    case PLACING_CATCH_UP:
+        catch_up(n, db);
         break;
     case PLACING_FETCH:
         start_fetch(n, db, false);

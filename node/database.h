@@ -199,7 +199,27 @@ struct database {
     uint64_t applied_sum; /* checksum and pages at `applied` */
     uint32_t applied_pages;
     uint32_t page_size;
-    bool member;     /* the position file says it was part of this uuid */
+    /* The oldest state of the database that this node's log still knows. */
+    struct {
+        struct position position;
+        uint64_t checksum;
+        uint32_t pages;
+    } base;
+    struct position
+        durable; /* of `applied`, as far as a power loss spares it */
+    bool member; /* the member file says it was part of this uuid */
+    struct {
+        bool valid;
+        struct position position;
+        uint64_t checksum;
+        uint32_t pages;
+    } noted; /* where the file stood, as the member file says */
+    struct {
+        bool wanted;
+        bool note; /* where the file stands is written down */
+        struct position upto;
+        uint64_t since_us;
+    } settle;        /* settle.c: the file must be durable up to there */
     bool look_again; /* the file may hold more than we recorded: rescan */
     bool compare;    /* first contact: compare the image with the file */
     struct list pending;
@@ -290,6 +310,8 @@ void proposal_part(struct session *s, const struct session_propose *m);
 void proposal_accepted(struct database *db, const struct position *position);
 void proposal_decided(struct database *db, const struct token *token,
                       enum machine_verdict verdict);
+/* A snapshot has brought the state machine forward. */
+void proposal_jumped(struct database *db);
 /* Somebody else's transaction was accepted. */
 void proposal_overtaken(struct database *db);
 /* The session has published its transaction: the local file has it now. */
@@ -308,6 +330,12 @@ void resume_step(struct database *db);
 void placing_enrolled(struct database *db, struct machine_db *m);
 void placing_accepted(struct database *db, const struct machine_accept *a);
 void placing_scanned(struct database *db);
+/* A snapshot has brought the state machine forward. */
+void placing_jumped(struct database *db);
+/* Is something missing between the local file and what is pending? */
+bool placing_behind(const struct database *db);
+/* The file is found to be where the member file says. */
+void placing_noted(struct database *db);
 /* Returns what must be done now for a database that is not READY. */
 enum placing_action {
     PLACING_WAIT,
@@ -315,6 +343,7 @@ enum placing_action {
     PLACING_CONVERT, /* rollback mode: convert, then enroll */
     PLACING_READY,
     PLACING_FETCH,        /* nothing here: fetch an image */
+    PLACING_CATCH_UP,     /* too old: fetch the pages that differ */
     PLACING_FETCH_REPAIR, /* was part of it: keep aside and fetch */
     PLACING_COMPARE       /* fetch an image and compare */
 };

@@ -50,6 +50,17 @@ static void on_enrolled(void *data, struct machine_db *m)
     placing_enrolled(db, m);
 }
 
+static void on_jumped(void *data, struct machine_db *m)
+{
+    struct database *db = m->local;
+
+    (void)data;
+    if (db != NULL) {
+        placing_jumped(db);
+        proposal_jumped(db);
+    }
+}
+
 static void on_holds(void *data, struct machine_db *m, uint64_t node)
 {
     struct group_state *g = data;
@@ -95,9 +106,11 @@ void events_init_group(struct node *n, unsigned group)
     g->events = (struct machine_events){.data = g,
                                         .cluster = on_cluster,
                                         .enrolled = on_enrolled,
+                                        .jumped = on_jumped,
                                         .holds = on_holds,
                                         .accepted = on_accepted,
                                         .decided = on_decided};
+    list_init(&g->found);
     machine_init(&g->machine, &g->events);
     lease_table_init(&g->leases, g, host_lease_word);
 }
@@ -115,6 +128,37 @@ static void on_apply(void *data, unsigned group, uint64_t index,
                    "the log holds an entry of a newer version of marmot: "
                    "upgrade this node");
     }
+}
+
+static void on_found(void *data, unsigned group, const void *bytes, size_t len)
+{
+    struct node *n = data;
+
+    found_add(&n->group[group], bytes, len);
+}
+
+static int on_snapshot(void *data, unsigned group, struct buf *out)
+{
+    struct node *n = data;
+
+    return machine_snapshot(&n->group[group].machine, out);
+}
+
+static int on_restore(void *data, unsigned group, const void *bytes, size_t len)
+{
+    struct node *n = data;
+
+    return machine_restore(&n->group[group].machine, bytes, len);
+}
+
+static void on_settle(void *data, unsigned group, bool received)
+{
+    settle_begin(data, group, received);
+}
+
+static bool on_may_restore(void *data, unsigned group)
+{
+    return settle_may_restore(data, group);
 }
 
 static void for_group(struct node *n, unsigned group,
@@ -181,6 +225,7 @@ static void on_caught_up(void *data, unsigned group)
 
     log_debug("caught_up", "shard=%u", group);
     n->group[group].caught_up = true;
+    found_forget(&n->group[group]);
     for_group(n, group, caught_up);
     if (group == 0) {
         name_cluster(n);
@@ -229,6 +274,11 @@ void events_fill(struct node *n, struct groups_options *o)
 {
     o->data = n;
     o->apply = on_apply;
+    o->found = on_found;
+    o->snapshot = on_snapshot;
+    o->restore = on_restore;
+    o->settle = on_settle;
+    o->may_restore = on_may_restore;
     o->leader = on_leader;
     o->caught_up = on_caught_up;
     o->packet = on_packet;

@@ -9,12 +9,13 @@
 
 #include "base/err.h"
 #include "wire/page.h"
+#include "wire/snapshot.h"
 
 void machine_init(struct machine *m, const struct machine_events *events)
 {
+    memset(m, 0, sizeof *m);
     list_init(&m->dbs);
     m->events = events;
-    m->ignored = 0;
 }
 
 static void drop_parts(struct list *parts)
@@ -82,6 +83,28 @@ bool machine_token(const struct machine_db *db, uint64_t txid,
     return true;
 }
 
+static void apply_cluster(struct machine *m, const struct entry_cluster *e)
+{
+    if (uuid_is_none(&m->cluster)) {
+        m->cluster = e->cluster; /* the first one counts */
+        m->shards = e->shards;
+    }
+    m->events->cluster(m->events->data, e);
+}
+
+static struct machine_db *new_db(struct machine *m)
+{
+    struct machine_db *db = calloc(1, sizeof *db);
+
+    if (db == NULL) {
+        abort(); /* a skipped entry would make this node differ */
+    }
+    list_init(&db->parts);
+    list_push(&m->dbs, &db->link);
+    m->n_dbs++;
+    return db;
+}
+
 static void add_holder(struct machine_db *db, uint64_t node)
 {
     if (!machine_holds(db, node) && db->n_holders < NODES_MAX) {
@@ -95,25 +118,20 @@ static void apply_enroll(struct machine *m, const struct entry_enroll *e)
     struct machine_db *db;
 
     if (machine_find(m, e->name) != NULL ||
-        machine_find_uuid(m, &e->db) != NULL) {
+        machine_find_uuid(m, &e->db) != NULL ||
+        m->n_dbs == GROUP_DATABASES_MAX) {
         m->ignored++;
         return;
     }
-    db = calloc(1, sizeof *db);
-    if (db == NULL) {
-        abort(); /* a skipped entry would make this node differ */
-    }
+    db = new_db(m);
     memcpy(db->name, e->name, sizeof db->name);
     db->uuid = e->db;
     db->page_size = e->page_size;
     db->pages = e->pages;
-    db->checksum = db->enroll_checksum = e->checksum;
-    db->enroll_pages = e->pages;
+    db->checksum = e->checksum;
     db->enrolled_by = e->node;
     db->born_empty = e->pages == 0;
-    list_init(&db->parts);
     add_holder(db, e->node);
-    list_push(&m->dbs, &db->link);
     m->events->enrolled(m->events->data, db);
 }
 
@@ -281,7 +299,7 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     }
     switch (e.kind) {
     case ENTRY_CLUSTER:
-        m->events->cluster(m->events->data, &e.cluster);
+        apply_cluster(m, &e.cluster);
         break;
     case ENTRY_ENROLL:
         apply_enroll(m, &e.enroll);
@@ -295,6 +313,116 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     case ENTRY_TXN:
         apply_txn(m, &e.txn, bytes, len);
         break;
+    }
+    return 0;
+}
+
+/* ---- snapshots ----------------------------------------------------------- */
+
+static void describe(const struct machine_db *db, struct snapshot_db *out)
+{
+    uint64_t last = db->position.txid;
+    uint64_t n = last < TOKEN_RING ? last : TOKEN_RING;
+
+    memset(out, 0, sizeof *out);
+    memcpy(out->name, db->name, sizeof out->name);
+    out->db = db->uuid;
+    out->position = db->position;
+    out->page_size = db->page_size;
+    out->pages = db->pages;
+    out->checksum = db->checksum;
+    out->enrolled_by = db->enrolled_by;
+    out->born_empty = db->born_empty;
+    memcpy(out->holders, db->holders, sizeof out->holders);
+    out->n_holders = db->n_holders;
+    for (uint64_t txid = last - n + 1; txid <= last; txid++) {
+        /* After a restore the oldest ones may be unknown. */
+        if (machine_token(db, txid, &out->ring[out->n_ring].token,
+                          &out->ring[out->n_ring].hash)) {
+            out->n_ring++;
+        }
+    }
+}
+
+int machine_snapshot(const struct machine *m, struct buf *out)
+{
+    struct snapshot_head h = {.cluster = m->cluster, .shards = m->shards};
+    struct snapshot_db d;
+    const struct list *l;
+
+    for (l = m->dbs.next; l != &m->dbs; l = l->next) {
+        if (!list_empty(&LIST_ENTRY(l, struct machine_db, link)->parts)) {
+            return ERR_BUSY;
+        }
+        h.n_dbs++;
+    }
+    snapshot_encode_head(&h, out);
+    for (l = m->dbs.next; l != &m->dbs; l = l->next) {
+        describe(LIST_ENTRY(l, struct machine_db, link), &d);
+        snapshot_encode_db(&d, out);
+    }
+    return out->err;
+}
+
+static void become(struct machine_db *db, const struct snapshot_db *s)
+{
+    uint64_t first = s->position.txid - s->n_ring + 1;
+
+    drop_parts(&db->parts);
+    memcpy(db->name, s->name, sizeof db->name);
+    db->uuid = s->db;
+    db->position = s->position;
+    db->page_size = s->page_size;
+    db->pages = s->pages;
+    db->checksum = s->checksum;
+    db->enrolled_by = s->enrolled_by;
+    db->born_empty = s->born_empty;
+    memcpy(db->holders, s->holders, sizeof db->holders);
+    db->n_holders = s->n_holders;
+    memset(db->ring, 0, sizeof db->ring);
+    for (unsigned i = 0; i < s->n_ring; i++) {
+        unsigned at = (unsigned)((first + i) % TOKEN_RING);
+        db->ring[at].txid = first + i;
+        db->ring[at].hash = s->ring[i].hash;
+        db->ring[at].token = s->ring[i].token;
+    }
+}
+
+static void restore_db(struct machine *m, const struct snapshot_db *s)
+{
+    struct machine_db *db = machine_find_uuid(m, &s->db);
+    bool known = db != NULL;
+
+    if (!known) {
+        db = new_db(m);
+    }
+    become(db, s);
+    if (known) {
+        m->events->jumped(m->events->data, db);
+    } else {
+        m->events->enrolled(m->events->data, db);
+    }
+}
+
+int machine_restore(struct machine *m, const void *bytes, size_t len)
+{
+    int rv = snapshot_check(bytes, len);
+    struct entry_cluster cluster;
+    struct snapshot_head h;
+    struct snapshot_db s;
+    struct unpack u;
+
+    if (rv != 0) {
+        return rv;
+    }
+    snapshot_begin(&u, bytes, len, &h);
+    if (!uuid_is_none(&h.cluster)) {
+        cluster = (struct entry_cluster){h.cluster, h.shards};
+        apply_cluster(m, &cluster);
+    }
+    for (uint32_t i = 0; i < h.n_dbs; i++) {
+        snapshot_next(&u, &s);
+        restore_db(m, &s);
     }
     return 0;
 }

@@ -37,10 +37,8 @@ struct machine_db {
     uint32_t page_size; /* 0 until the first transaction of an empty one */
     uint32_t pages;
     uint64_t checksum;
-    uint64_t enrolled_by;     /* node id */
-    bool born_empty;          /* enrolled without content */
-    uint64_t enroll_checksum; /* content at txid 0 */
-    uint32_t enroll_pages;
+    uint64_t enrolled_by;        /* node id */
+    bool born_empty;             /* enrolled without content */
     uint64_t holders[NODES_MAX]; /* node ids that hold the content */
     unsigned n_holders;
     struct {
@@ -71,7 +69,10 @@ enum machine_verdict {
 struct machine_events {
     void *data;
     void (*cluster)(void *data, const struct entry_cluster *e);
+    /* A new one: by an entry, or by a snapshot at any position. */
     void (*enrolled)(void *data, struct machine_db *db);
+    /* A snapshot brought it from an older position to this one. */
+    void (*jumped)(void *data, struct machine_db *db);
     void (*holds)(void *data, struct machine_db *db, uint64_t node);
     void (*accepted)(void *data, struct machine_db *db,
                      const struct machine_accept *accept);
@@ -82,6 +83,9 @@ struct machine_events {
 
 struct machine {
     struct list dbs;
+    unsigned n_dbs;
+    struct uuid cluster; /* none: not named here */
+    uint32_t shards;
     const struct machine_events *events;
     uint64_t ignored; /* entries that were no-ops: unknown, malformed */
 };
@@ -93,6 +97,14 @@ void machine_close(struct machine *m);
  * on every node); a newer version of the format is ERR_VERSION: the node must
  * stop, since it can't know what it would miss. Returns 0 otherwise. */
 int machine_apply(struct machine *m, const void *bytes, size_t len);
+
+/* The state as a snapshot (wire/snapshot.h), appended to `out`. Returns 0,
+ * ERR_BUSY while parts of a transaction wait for the rest, or out->err. */
+int machine_snapshot(const struct machine *m, struct buf *out);
+
+/* Take the state from a snapshot, which is never older than the own one.
+ * Returns 0 or what snapshot_check says; then nothing has changed. */
+int machine_restore(struct machine *m, const void *bytes, size_t len);
 
 struct machine_db *machine_find(struct machine *m, const char *name);
 struct machine_db *machine_find_uuid(struct machine *m, const struct uuid *u);

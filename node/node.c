@@ -340,7 +340,9 @@ static int start_groups(struct node *n, char *why, size_t size)
                                .shards = o->shards,
                                .members = members,
                                .n_members = o->n_members,
-                               .log_bytes_max = o->max_log_bytes};
+                               .log_bytes_max = LOG_BYTES_MAX,
+                               .log_bytes_keep = o->max_log_bytes,
+                               .log_entries_keep = o->max_log_entries};
 
     for (unsigned i = 0; i < o->n_members; i++) {
         members[i].id = o->members[i].id;
@@ -407,6 +409,7 @@ static void free_all(struct node *n)
     for (unsigned i = 0; n->group != NULL && i < n->options->shards; i++) {
         machine_close(&n->group[i].machine);
         lease_table_clear(&n->group[i].leases);
+        found_forget(&n->group[i]);
     }
     free(n->group);
 }

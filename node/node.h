@@ -19,6 +19,8 @@ struct group_state {
     struct machine_events events;
     struct lease_table leases; /* used while this node leads */
     bool caught_up;
+    bool settling;     /* settle.c */
+    struct list found; /* found.c */
 };
 
 struct node {
@@ -106,11 +108,26 @@ enum writeback {
 enum writeback writeback_due(struct database *db);
 void writeback_start(struct node *n, struct database *db, enum writeback what);
 
+/* ---- found.c: what the own log names at the start ---- */
+void found_add(struct group_state *g, const void *bytes, size_t len);
+/* Put a scanned file that has no place yet where one of them says. */
+void found_place(struct group_state *g, struct database *db);
+void found_forget(struct group_state *g);
+
+/* ---- settle.c: files are durable before the log forgets ---- */
+void settle_begin(struct node *n, unsigned group, bool received);
+/* Is it known where every local file of the group stands? */
+bool settle_may_restore(struct node *n, unsigned group);
+void settle_step(struct node *n, struct database *db);
+
 /* ---- contact.c: first contact, enrolment, images ---- */
 void contact_step(struct node *n, struct database *db);
 /* Remember (or look up) that the local file is part of this cluster. */
 void contact_remember(struct node *n, struct database *db);
-bool contact_is_member(struct node *n, const struct database *db);
+bool contact_is_member(struct node *n, struct database *db);
+/* Write down where the local file stands, for a start after which the log no
+ * longer tells. It must be durable up to there. */
+void contact_note(struct node *n, struct database *db);
 void contact_forget(const struct options *o, const char *name);
 
 /* ---- image_send.c, image_fetch.c ---- */

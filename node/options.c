@@ -27,7 +27,9 @@ const char options_help[] =
     "(default 16)\n"
     "  -raft-path DIR              log and state (default: first "
     "db-path + \"-raft\")\n"
-    "  -max-log-bytes N            bound of the log in memory (default 1 GiB)\n"
+    "  -max-log-bytes N            what the logs are shortened to, together\n"
+    "                              (default 16 MiB)\n"
+    "  -max-log-entries N          the same per shard, in entries (16384)\n"
     "  -accept-cluster-copy        replace a database that differs from the\n"
     "                              cluster's; the old file is kept aside\n"
     "  -insecure                   allow a -bind that is not loopback\n"
@@ -254,6 +256,7 @@ enum flag {
     F_SHARDS,
     F_RAFT_PATH,
     F_MAX_LOG,
+    F_MAX_ENTRIES,
     F_ACCEPT,
     F_INSECURE,
     F_CLEANUP,
@@ -273,6 +276,7 @@ static const struct option flags[] = {
     {"shards", required_argument, NULL, F_SHARDS},
     {"raft-path", required_argument, NULL, F_RAFT_PATH},
     {"max-log-bytes", required_argument, NULL, F_MAX_LOG},
+    {"max-log-entries", required_argument, NULL, F_MAX_ENTRIES},
     {"accept-cluster-copy", optional_argument, NULL, F_ACCEPT},
     {"insecure", optional_argument, NULL, F_INSECURE},
     {"cleanup", optional_argument, NULL, F_CLEANUP},
@@ -325,6 +329,12 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
     case F_MAX_LOG:
         return parse_number(p, "max-log-bytes", arg, 1 << 20, INT64_MAX,
                             &o->max_log_bytes);
+    case F_MAX_ENTRIES:
+        if (parse_number(p, "max-log-entries", arg, 16, 1 << 30, &n) != 0) {
+            return -1;
+        }
+        o->max_log_entries = (unsigned)n;
+        return 0;
     case F_ACCEPT:
         return parse_bool(p, "accept-cluster-copy", arg,
                           &o->accept_cluster_copy);
@@ -461,7 +471,8 @@ int options_parse(struct options *o, int argc, char **argv, char *why,
     struct parse p = {o, why, why_size};
     int flag;
 
-    *o = (struct options){.shards = 16, .max_log_bytes = 1ull << 30};
+    *o = (struct options){
+        .shards = 16, .max_log_bytes = 16u << 20, .max_log_entries = 16384};
     snprintf(o->bind, sizeof o->bind, "127.0.0.1:8610");
     snprintf(o->pane, sizeof o->pane, "localhost:6010");
     opterr = 0;

@@ -37,6 +37,7 @@ struct options {
     bool accept_cluster_copy;
     bool help;
     uint64_t max_log_bytes;
+    unsigned max_log_entries;
     char pane[ADDRESS_MAX];
     bool pane_given, replicate_given, default_path;
 };

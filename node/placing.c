@@ -1,10 +1,11 @@
 /* Where does the local file stand in the log? And what if it does not?
  *
  * Every accepted transaction carries the checksum of the whole database after
- * it. The log is read from its start after every start of the node, so the
- * last place where that checksum equals the local file's is where the file
- * stands; equal checksums mean equal pages, so it does not matter if there are
- * several such places: the last one leaves the least to do. */
+ * it, and so does the snapshot before which the log was forgotten. The log is
+ * read from there after every start of the node, so the last place where that
+ * checksum equals the local file's is where the file stands; equal checksums
+ * mean equal pages, so it does not matter if there are several such places: the
+ * last one leaves the least to do. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,14 +85,50 @@ static bool matches(const struct database *db, uint64_t checksum,
            db->checksum.pages == pages;
 }
 
+static void begin_at(struct database *db)
+{
+    const struct machine_db *m = db->m;
+
+    db->base.position = m->position;
+    db->base.checksum = m->checksum;
+    db->base.pages = m->pages;
+    if (!db->placed && matches(db, m->checksum, m->pages)) {
+        placing_applied(db, &m->position, m->checksum, m->pages);
+    }
+    db->env->wake(db->env->data, db);
+}
+
 void placing_enrolled(struct database *db, struct machine_db *m)
 {
     db->m = m;
     m->local = db;
-    if (matches(db, m->enroll_checksum, m->enroll_pages)) {
-        placing_applied(db, &m->position, m->enroll_checksum, m->enroll_pages);
+    db->placed = false;
+    begin_at(db);
+}
+
+void placing_jumped(struct database *db)
+{
+    pending_drop(db, db->m->position.txid);
+    begin_at(db);
+}
+
+bool placing_behind(const struct database *db)
+{
+    const struct list *first = list_first(&db->pending);
+
+    return db->placed && db->applied.txid < db->m->position.txid &&
+           (first == NULL ||
+            LIST_ENTRY(first, struct pending, link)->position.txid >
+                db->applied.txid + 1);
+}
+
+void placing_noted(struct database *db)
+{
+    if (!db->placed && db->noted.valid &&
+        matches(db, db->noted.checksum, db->noted.pages)) {
+        placing_applied(db, &db->noted.position, db->noted.checksum,
+                        db->noted.pages);
     }
-    db->env->wake(db->env->data, db);
 }
 
 void placing_accepted(struct database *db, const struct machine_accept *a)
@@ -110,20 +147,20 @@ void placing_accepted(struct database *db, const struct machine_accept *a)
     db->env->wake(db->env->data, db);
 }
 
-static bool has_all_since_start(const struct database *db)
+static bool has_all_since_base(const struct database *db)
 {
     const struct list *first = list_first(&db->pending);
+    uint64_t base = db->base.position.txid;
 
     return first == NULL
-               ? db->m->position.txid == 0
-               : LIST_ENTRY(first, struct pending, link)->position.txid == 1;
+               ? db->m->position.txid == base
+               : LIST_ENTRY(first, struct pending, link)->position.txid ==
+                     base + 1;
 }
 
 /* The file was scanned: is it where it was, or somewhere in what is pending? */
 void placing_scanned(struct database *db)
 {
-    const struct position start = {0, 0};
-
     db->placed = db->placed && matches(db, db->applied_sum, db->applied_pages);
     if (db->placed || db->m == NULL) {
         return;
@@ -136,10 +173,10 @@ void placing_scanned(struct database *db)
             return;
         }
     }
-    if (matches(db, db->m->enroll_checksum, db->m->enroll_pages) &&
-        has_all_since_start(db)) {
-        placing_applied(db, &start, db->m->enroll_checksum,
-                        db->m->enroll_pages);
+    if (matches(db, db->base.checksum, db->base.pages) &&
+        has_all_since_base(db)) {
+        placing_applied(db, &db->base.position, db->base.checksum,
+                        db->base.pages);
     } else {
         pending_drop(db, UINT64_MAX);
     }
@@ -173,7 +210,7 @@ enum placing_action placing_next(const struct database *db)
         return unknown_name(db);
     }
     if (db->placed) {
-        return PLACING_READY;
+        return placing_behind(db) ? PLACING_CATCH_UP : PLACING_READY;
     }
     if (!has_content(db)) {
         return PLACING_FETCH;

@@ -324,7 +324,7 @@ static void send_all(struct database *db)
         p->bad_reason = REASON_FULL;
         if (p->complete) {
             fail(p, REASON_FULL,
-                 "the log of this node is full (-max-log-bytes)");
+                 "the log of this node is full: it cannot be shortened yet");
             proposal_free(db);
         }
     }
@@ -458,6 +458,27 @@ void proposal_decided(struct database *db, const struct token *token,
         answer(db->proposal, &unknown);
         proposal_free(db);
         break;
+    }
+}
+
+void proposal_jumped(struct database *db)
+{
+    struct proposal *p = db->proposal;
+    struct position after;
+    struct token token;
+
+    if (p == NULL || p->accepted || p->base.txid >= db->m->position.txid) {
+        return;
+    }
+    after.txid = p->base.txid + 1;
+    if (!p->complete) {
+        proposal_overtaken(db);
+    } else if (!machine_token(db->m, after.txid, &token, &after.hash)) {
+        proposal_decided(db, &p->token, VERDICT_FORGOTTEN);
+    } else if (token_equal(&token, &p->token)) {
+        proposal_accepted(db, &after);
+    } else {
+        proposal_decided(db, &p->token, VERDICT_CONFLICT);
     }
 }
 

@@ -20,6 +20,7 @@ void database_step(struct node *n, struct database *db)
             db->env->wake_after(db->env->data, db, db->job_not_before_us - now);
         }
     }
+    settle_step(n, db);
     slot_step(db);
     server_step(db);
 }

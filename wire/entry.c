@@ -43,7 +43,7 @@ uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size)
 
 /* ---- rules ------------------------------------------------------------- */
 
-static bool valid_name(const char *name)
+bool db_name_valid(const char *name)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -65,7 +65,7 @@ static int valid_cluster(const struct entry_cluster *e)
 
 static int valid_enroll(const struct entry_enroll *e)
 {
-    if (!valid_name(e->name) || uuid_is_none(&e->db) || e->node == 0) {
+    if (!db_name_valid(e->name) || uuid_is_none(&e->db) || e->node == 0) {
         return ERR_CORRUPT;
     }
     if (e->page_size == 0) {

@@ -5,6 +5,7 @@
 #ifndef WIRE_ENTRY_H
 #define WIRE_ENTRY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -105,6 +106,9 @@ void entry_pages_begin(const struct entry_pages *pages,
  * (`image` may then hold part of them). */
 int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
                      uint8_t *image);
+
+/* May a database be called so? [A-Za-z0-9._-]+, and no step out of a folder. */
+bool db_name_valid(const char *name);
 
 /* The checksum rule: XOR over all pages of XXH3_64(image, seed = page number).
  * The lock page (that holds byte 0x40000000) counts as 0. */

@@ -101,6 +101,9 @@ static void make_durable(struct sim_node *n, const struct store_write *w)
     case STORE_TRUNCATE:
         cut(&d->groups[w->group], w->index);
         break;
+    case STORE_SNAPSHOT:
+        assert(0); /* logs are not shortened here */
+        break;
     case STORE_META:
         d->groups[w->group].term = w->term;
         d->groups[w->group].vote = w->vote;
@@ -423,6 +426,7 @@ int store_load(struct store *st, uint32_t group, struct store_group *out,
     memset(out, 0, sizeof *out);
     out->term = g->term;
     out->vote = g->vote;
+    out->first = 1;
     out->n = out->capacity = g->n;
     out->entries = raft_calloc(g->n, sizeof *out->entries);
     for (size_t i = 0; i < g->n; i++) {

@@ -375,6 +375,7 @@ static void start_groups(struct sim_node *n)
     }
     events_fill(&n->node, &g);
     n->hooks = g;
+    g.snapshot = NULL; /* logs are not shortened here */
     g.apply = on_apply;
     g.leader = on_leader;
     g.caught_up = on_caught_up;

@@ -430,10 +430,10 @@ static void a_newer_format_is_refused(void **s)
 
     open_store(f);
     close_store(f);
-    run_sql(f, "PRAGMA user_version = 2");
+    run_sql(f, "PRAGMA user_version = 3");
     assert_int_equal(store_open(&f->options, &store, why, sizeof why),
                      ERR_VERSION);
-    assert_non_null(strstr(why, "format 2"));
+    assert_non_null(strstr(why, "format 3"));
 }
 
 static void a_foreign_database_is_left_as_it_is(void **s)

@@ -44,8 +44,8 @@ static inline int place_setup(void **state)
     p->db.caught_up = true;
     p->db.kind = FILE_WAL;
     list_init(&p->m.parts);
-    p->m.enroll_pages = PLACE_PAGES;
-    p->m.enroll_checksum = 100;
+    p->m.pages = PLACE_PAGES;
+    p->m.checksum = 100;
     *state = p;
     return 0;
 }

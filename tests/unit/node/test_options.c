@@ -105,7 +105,8 @@ static void without_flags_everything_has_the_documented_default(void **state)
     assert_string_equal(l->o.advertise, "127.0.0.1:8610");
     assert_int_equal(l->o.shards, 16);
     assert_string_equal(l->o.raft_path, "/tmp/marmot.db-raft");
-    assert_int_equal(l->o.max_log_bytes, 1 << 30);
+    assert_int_equal(l->o.max_log_bytes, 16 << 20);
+    assert_int_equal(l->o.max_log_entries, 16384);
     assert_string_equal(l->o.pane, "localhost:6010");
     assert_false(l->o.replica || l->o.verbose || l->o.cleanup ||
                  l->o.insecure || l->o.accept_cluster_copy || l->o.help ||

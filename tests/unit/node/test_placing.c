@@ -233,8 +233,8 @@ static void what_has_not_been_scanned_is_nowhere(void **state)
 {
     struct place *p = *state;
 
-    p->m.enroll_checksum = 0;
-    p->m.enroll_pages = 0;
+    p->m.checksum = 0;
+    p->m.pages = 0;
     place_enroll(p);
     assert_false(p->db.placed);
     p->db.checksum.sum = 101;

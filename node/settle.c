@@ -1,0 +1,192 @@
+/* Before the log forgets entries, the files must be able to do without them.
+ *
+ *   a snapshot is to be stored --> every local file of the group: has it all
+ *   that the snapshot stands for, and would it after a power loss? --> the WAL
+ *   is synced --> groups_settled()
+ *
+ * At the next start the file is looked for in the log from the snapshot on
+ * (placing.c), so it must not be older. A snapshot that a peer sent is newer
+ * than the file: then it is written down where the file stands, or it could not
+ * be told from a file that somebody else wrote to. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/job.h"
+
+#define LOOK_US 50000u
+#define RETRY_US 1000000u
+/* A file that cannot be written to for so long, while the log grows, is left
+ * behind: the pages that it lacks are fetched later. */
+#define PATIENCE_US 30000000u
+#define PATIENCE_BYTES (256ull << 20)
+
+static uint64_t now(const struct database *db)
+{
+    return db->env->now_us(db->env->data);
+}
+
+/* ---- one file ------------------------------------------------------------ */
+
+struct sync_job {
+    struct job job;
+    struct position upto;
+};
+
+static void run_sync(struct job *job)
+{
+    job->rv = apply_sync(job->db->apply);
+}
+
+static void sync_done(struct job *job)
+{
+    struct sync_job *s = LIST_ENTRY(job, struct sync_job, job);
+    struct database *db = job->db;
+
+    if (job->rv == 0) {
+        db->durable = s->upto;
+    } else {
+        log_error("sync_failed",
+                  "db=%s path=%s why=\"%s\": the log is kept; look at the disk",
+                  db->name, db->path, err_str(job->rv));
+        db->job_not_before_us = now(db) + RETRY_US;
+    }
+    free(s);
+}
+
+static void start_sync(struct node *n, struct database *db)
+{
+    struct sync_job *s = calloc(1, sizeof *s);
+
+    if (s == NULL) {
+        return; /* later */
+    }
+    s->upto = db->applied;
+    job_start(n, db, &s->job, run_sync, sync_done);
+    db->job_beside = true;
+}
+
+/* Is the file one that the next start must find in the log? Others are fetched
+ * then as they would be now. */
+static bool follows(const struct database *db)
+{
+    return db->m != NULL && (db->state == DB_OPENING || db->placed) &&
+           db->state != DB_REFUSED && db->state != DB_FETCHING;
+}
+
+static bool is_durable(const struct database *db)
+{
+    if (!follows(db)) {
+        return true;
+    }
+    if (db->state != DB_READY || placing_behind(db)) {
+        /* It is about to be fetched; what is here was durable before. */
+        return db->state != DB_OPENING && db->durable.txid == db->applied.txid;
+    }
+    return db->durable.txid >= db->settle.upto.txid;
+}
+
+static void look_at(struct node *n, struct database *db)
+{
+    if (!follows(db) || db->job != NULL || db->state == DB_OPENING ||
+        now(db) < db->job_not_before_us) {
+        return;
+    }
+    if (db->apply == NULL) {
+        db->durable = db->applied; /* no file: nothing was written yet */
+    } else if (db->applied.txid >= db->settle.upto.txid || placing_behind(db)) {
+        start_sync(n, db);
+    }
+}
+
+/* Its log would grow without end. */
+static void leave_behind(struct node *n, struct database *db)
+{
+    if (db->state != DB_READY || list_empty(&db->pending) ||
+        now(db) - db->settle.since_us < PATIENCE_US ||
+        groups_log_bytes(n->groups) < PATIENCE_BYTES) {
+        return;
+    }
+    log_warn("left_behind",
+             "db=%s path=%s txid=%" PRIu64
+             " why=\"the file could not be written to for %u s (a program "
+             "holds its write lock?); what it lacks is fetched later\"",
+             db->name, db->path, db->applied.txid, PATIENCE_US / 1000000);
+    pending_drop(db, UINT64_MAX);
+    db->settle.upto = db->applied;
+    db->settle.note = true;
+}
+
+/* ---- the group ----------------------------------------------------------- */
+
+static bool any_wanted(const struct node *n, unsigned group)
+{
+    for (const struct list *l = n->databases.next; l != &n->databases;
+         l = l->next) {
+        const struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->group == group && db->settle.wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void finish_group(struct node *n, unsigned group)
+{
+    if (n->group[group].settling && !any_wanted(n, group)) {
+        n->group[group].settling = false;
+        groups_settled(n->groups, group);
+    }
+}
+
+void settle_step(struct node *n, struct database *db)
+{
+    if (!db->settle.wanted) {
+        return;
+    }
+    leave_behind(n, db);
+    if (!is_durable(db)) {
+        look_at(n, db);
+    }
+    if (!is_durable(db)) {
+        db->env->wake_after(db->env->data, db, LOOK_US);
+        return;
+    }
+    if (db->settle.note && db->placed) {
+        contact_note(n, db);
+    }
+    db->settle.wanted = false;
+    finish_group(n, db->group);
+}
+
+void settle_begin(struct node *n, unsigned group, bool received)
+{
+    n->group[group].settling = true;
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->group != group || db->m == NULL) {
+            continue;
+        }
+        if (received) {
+            found_place(&n->group[group], db);
+        }
+        db->settle.wanted = true;
+        db->settle.note = received;
+        db->settle.upto = received ? db->applied : db->m->position;
+        db->settle.since_us = now(db);
+        node_wake(n, db);
+    }
+    finish_group(n, group);
+}
+
+bool settle_may_restore(struct node *n, unsigned group)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        const struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->group == group && (db->state == DB_OPENING || !db->scanned)) {
+            return false;
+        }
+    }
+    return true;
+}
