@@ -16,6 +16,7 @@
  *  W9  a newer term waits for the appends of the older one
  *  W10 a message leaves once what it promises is durable
  *  W11 a refused pre-vote tells the term that the candidate lacks
+ *  W12 a configuration that is taken back makes way for the one before it
  *
  * The raw raft_io may be libraft's own test fixture: `raw->data` is taken, and
  * nothing else of it is touched. */
@@ -37,6 +38,10 @@ struct filters_options {
      * durable there. Both NULL: everything is durable at once. */
     uint64_t (*written)(void *data);
     uint64_t (*durable)(void *data);
+    /* The configuration of the last snapshot, and its index; 0 or < 0. NULL:
+     * there never is one. */
+    int (*snapshot_conf)(void *data, struct raft_configuration *conf,
+                         raft_index *index);
     /* Bounds of one AppendEntries message; an entry above goes alone. */
     size_t bytes_max;
     unsigned entries_max;

@@ -347,6 +347,17 @@ static uint64_t durable(void *data)
     return store_durable(g->all->store);
 }
 
+static int snapshot_conf(void *data, struct raft_configuration *conf,
+                         raft_index *index)
+{
+    const struct group *g = data;
+    const struct store_snapshot *s = &g->io.snapshot;
+
+    *index = s->conf_index;
+    return s->index == 0 ? ERR_NOT_FOUND
+                         : raft_conf_decode(s->conf, s->conf_len, conf);
+}
+
 static void on_durable(void *data)
 {
     struct group *g = data;
@@ -362,12 +373,15 @@ struct group *group_new(struct groups *all, unsigned number)
                                       .after = after,
                                       .written = written,
                                       .durable = durable,
+                                      .snapshot_conf = snapshot_conf,
                                       .bytes_max = AE_BYTES_MAX,
                                       .entries_max = AE_ENTRIES_MAX};
 
     g->all = all;
     g->number = number;
-    g->preferred = placement_leader(number, all->voters, all->n_voters);
+    g->preferred = all->n_voters == 0
+                       ? 0
+                       : placement_leader(number, all->voters, all->n_voters);
     g->fsm = (struct raft_fsm){.version = 1,
                                .data = g,
                                .apply = apply,

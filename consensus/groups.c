@@ -96,6 +96,7 @@ static void on_timer(uv_timer_t *handle)
     }
     members_ping(g);
     compaction_tick(g);
+    membership_tick(g);
     if (g->state == GROUPS_RUNNING) {
         leadership_tick(g);
     }
@@ -208,6 +209,10 @@ static int open_store(struct groups *g, char *why, size_t why_size)
                               .node_id = g->options.node_id,
                               .shards = g->options.shards,
                               .members = g->members_text,
+                              .registered = g->registered,
+                              .joined = g->options.joined,
+                              .new_store = g->options.new_store,
+                              .cluster = g->options.cluster,
                               .data = g,
                               .fatal = on_store_failure};
     struct raft_buffer conf;
@@ -246,18 +251,32 @@ static int load_groups(struct groups *g, char *why, size_t why_size)
     return rv;
 }
 
+static bool on_join(void *data, const struct member_info *who, struct buf *out,
+                    char *why, size_t size)
+{
+    struct groups *g = data;
+
+    if (g->state != GROUPS_RUNNING || !g->booted) {
+        snprintf(why, size, "this node is stopping; ask another one");
+        return false;
+    }
+    return g->options.join(g->options.data, who, out, why, size);
+}
+
 static int start_transport(struct groups *g, char *why, size_t why_size)
 {
-    struct transport_options o = {.loop = g->options.loop,
-                                  .bind = g->options.bind,
-                                  .node_id = g->options.node_id,
-                                  .data = g,
-                                  .hello = members_hello,
-                                  .accept = members_accept,
-                                  .refused = members_refused,
-                                  .up = members_up,
-                                  .down = members_down,
-                                  .packet = on_packet};
+    struct transport_options o = {
+        .loop = g->options.loop,
+        .bind = g->options.bind,
+        .node_id = g->options.node_id,
+        .data = g,
+        .hello = members_hello,
+        .accept = members_accept,
+        .join = g->options.join == NULL ? NULL : on_join,
+        .refused = members_refused,
+        .up = members_up,
+        .down = members_down,
+        .packet = on_packet};
     struct transport_peer peers[NODES_MAX];
     unsigned n = 0;
     int rv;

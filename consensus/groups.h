@@ -13,13 +13,16 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "wire/ids.h"
+#include "wire/member.h"
 
 struct groups;
 
 struct groups_member {
     uint64_t id;
     char address[ADDRESS_MAX];
+    struct uuid store; /* none: whichever it comes with first */
     bool replica;
+    bool leaving; /* to be taken out of all groups */
 };
 
 struct groups_options {
@@ -28,9 +31,15 @@ struct groups_options {
     uint64_t node_id;
     const char *bind, *advertise;
     unsigned shards;
-    /* All initial members, this node among them. */
+    /* All members, this node among them: the initial ones, or, `registered`,
+     * as a registry had them when this node last ran. */
     const struct groups_member *members;
     unsigned n_members;
+    bool registered;
+    /* This node came later: its groups begin empty, with what the others send.
+     * A new store gets this id and cluster (none: its own, not yet). */
+    bool joined;
+    struct uuid new_store, cluster;
     /* Of the logs of all groups together, in memory: above, proposals are
      * refused; and what a log is shortened to, with its entries per group. */
     uint64_t log_bytes_max, log_bytes_keep;
@@ -67,6 +76,12 @@ struct groups_options {
     void (*packet)(void *data, uint64_t peer, uint8_t kind, unsigned group,
                    const void *payload, size_t len);
     void (*peer)(void *data, uint64_t peer, bool up);
+    /* This node leads `group`, which no longer has the leaving member. Said
+     * again until the member is gone. May be NULL. */
+    void (*left)(void *data, unsigned group, uint64_t id);
+    /* Somebody asks to join: see transport_options.join. May be NULL. */
+    bool (*join)(void *data, const struct member_info *who, struct buf *out,
+                 char *why, size_t size);
     /* At the end of each turn of the loop, before what was proposed and sent in
      * it leaves; again after writes were completed. May be NULL. */
     void (*turn)(void *data);
@@ -118,6 +133,12 @@ int groups_send(struct groups *g, uint64_t peer, uint8_t kind, unsigned group,
 int groups_set_cluster(struct groups *g, const struct uuid *cluster);
 struct uuid groups_cluster(const struct groups *g);
 struct uuid groups_store(const struct groups *g);
+
+/* The members as the registry has them now, and those that it has no longer:
+ * connections, and the members of the groups that this node leads, follow. */
+void groups_set_members(struct groups *g, const struct groups_member *members,
+                        unsigned n, const struct departed *departed,
+                        unsigned n_departed);
 
 /* Ask that leadership moves to `peer`; best effort. It stays there until the
  * preferred leader of the group has gone and come back.

@@ -4,6 +4,7 @@
  *   stop.c        the way down
  *   group.c       one group: core, filters, proposals, what it tells node/
  *   members.c     who may connect, and from which store
+ *   membership.c  the members of the groups follow the registry
  *   leadership.c  where leaders should be, transfers, handing over at stop
  *   compaction.c  snapshots: when, and how much of the log stays
  *   quorum.c      may a group commit now, and if not, why */
@@ -33,7 +34,7 @@
 struct member {
     struct groups *all;
     uint64_t id;
-    bool self, replica;
+    bool self, replica, leaving; /* id 0: the slot is free */
     /* its store as we accept it from now on, and as it is recorded durably */
     struct store_peer store, recorded;
     bool known;
@@ -81,6 +82,12 @@ struct group {
     struct raft_barrier nudge;
     bool nudging;
 
+    /* membership.c */
+    struct raft_change change;
+    bool changing;
+    uint64_t change_ms; /* the last one that failed */
+    uint64_t left_said_ms;
+
     /* leadership.c */
     struct raft_transfer transfer;
     bool transferring, transfer_over;
@@ -106,9 +113,13 @@ struct groups {
     struct groups_options options;
     enum groups_state state;
     bool booted, fatal;
-    struct member members[NODES_MAX]; /* sorted by id */
+    struct member members[NODES_MAX]; /* at first sorted by id */
     unsigned n_members, self;
-    uint64_t voters[NODES_MAX]; /* sorted */
+    bool registered;    /* the members were the registry's at the start */
+    bool registry_read; /* and are as it is now */
+    struct departed departed[NODES_MAX];
+    unsigned n_departed;
+    uint64_t voters[NODES_MAX]; /* sorted; that should be */
     unsigned n_voters;
     char members_text[STORE_MEMBERS_MAX];
     struct store_identity identity;
@@ -175,9 +186,17 @@ unsigned members_ready_voters(const struct groups *g);
 void members_hello(void *data, struct hello *out);
 bool members_accept(void *data, const struct hello *peer, char *why,
                     size_t size);
+void members_stranger(void *data, const struct hello *peer, char *why,
+                      size_t size);
 void members_refused(void *data, uint64_t peer, const char *why);
 void members_up(void *data, uint64_t peer, const struct hello *hello);
 void members_down(void *data, uint64_t peer);
+
+/* ---- membership.c ---- */
+
+void membership_tick(struct groups *g);
+bool membership_departed(const struct groups *g, uint64_t id,
+                         const struct uuid *store);
 
 /* ---- compaction.c ---- */
 
@@ -195,6 +214,10 @@ void leadership_tick(struct groups *g);
  */
 bool leadership_drain(struct groups *g);
 void leadership_gained(struct group *g);
+/* To whoever is fit for it. */
+void leadership_hand_over(struct group *g);
+/* Is it further behind? */
+bool leadership_lags(const struct group *g, uint64_t id, uint64_t entries);
 void leadership_peer_down(struct groups *g, uint64_t peer);
 
 #endif

@@ -143,6 +143,32 @@ static void take_refusal(struct conn *conn, const struct packet *packet)
     }
 }
 
+/* Somebody who is no member yet asks; he comes again until he is one. */
+static void take_join(struct conn *conn, const struct packet *packet)
+{
+    struct transport *t = transport_of(conn);
+    char why[REASON_MAX] = "not a question to join that is understood here";
+    struct member_info who;
+    struct buf answer;
+    bool yes;
+
+    buf_init(&answer, PACKET_BYTES_MAX);
+    yes = t->options.join != NULL &&
+          join_ask_decode(packet->payload, packet->len, &who) == 0 &&
+          t->options.join(t->options.data, &who, &answer, why, sizeof why);
+    if (t->stopping) {
+        buf_close(&answer);
+        return;
+    }
+    if (yes) {
+        conn_send(conn, PACKET_JOINED, 0, answer.data, answer.len);
+    } else {
+        conn_send(conn, PACKET_REFUSED, 0, why, strlen(why));
+    }
+    buf_close(&answer);
+    conn_drain(conn, conn->set->timing.drain_ms);
+}
+
 /* Read a hello into conn->hello. Returns false when the connection is done
  * with, one way or the other. */
 static bool take_hello(struct conn *conn, const struct packet *packet)
@@ -212,6 +238,10 @@ static void take_greeting(struct conn *conn, const struct packet *packet)
     char why[REASON_MAX];
     struct peer *p;
 
+    if (packet->kind == PACKET_JOIN) {
+        take_join(conn, packet);
+        return;
+    }
     if (!take_hello(conn, packet)) {
         return;
     }
@@ -223,6 +253,9 @@ static void take_greeting(struct conn *conn, const struct packet *packet)
                         ": two nodes have this id, or a node dialled itself"
                       : "node %" PRIu64 " is not a member here",
                  conn->hello.node_id);
+        if (!same && t->options.stranger != NULL) {
+            t->options.stranger(t->options.data, &conn->hello, why, sizeof why);
+        }
         refuse(conn, why);
         return;
     }

@@ -29,7 +29,7 @@ static unsigned transfers(const struct groups *g)
     return n;
 }
 
-static bool lags(const struct group *g, uint64_t id, uint64_t entries)
+bool leadership_lags(const struct group *g, uint64_t id, uint64_t entries)
 {
     struct peek_progress p;
 
@@ -91,8 +91,9 @@ static void balance(struct group *g)
     uint64_t now = groups_now(g->all);
     const struct member *to = groups_member(g->all, g->preferred);
 
-    if (!group_leads(g) || to->self || g->stay || !to->ready ||
-        lags(g, to->id, NEAR_ENTRIES)) {
+    if (!group_leads(g) || to == NULL || to->self ||
+        peek_role(&g->raft, to->id) != RAFT_VOTER || g->stay || !to->ready ||
+        leadership_lags(g, to->id, NEAR_ENTRIES)) {
         g->near_ms = 0;
         return;
     }
@@ -119,10 +120,11 @@ void leadership_gained(struct group *g)
     uint64_t now = groups_now(g->all);
 
     /* The preferred one may have handed over because it stops. */
-    g->stay = g->invited_ms != 0 && preferred->ready &&
+    g->stay = g->invited_ms != 0 && preferred != NULL && preferred->ready &&
               now - g->invited_ms <= 2 * (uint64_t)g->all->options.election_ms;
     g->invited_ms = 0;
     g->near_ms = 0;
+    g->changing = false;
 }
 
 void leadership_peer_down(struct groups *g, uint64_t peer)
@@ -155,8 +157,9 @@ static uint64_t heir(const struct group *g)
 
     for (unsigned i = 0; i < all->n_members; i++) {
         const struct member *m = &all->members[i];
-        if (!m->self && !m->replica && m->ready &&
-            !lags(g, m->id, NEAR_ENTRIES) &&
+        if (!m->self && !m->leaving && m->ready &&
+            peek_role(&g->raft, m->id) == RAFT_VOTER &&
+            !leadership_lags(g, m->id, NEAR_ENTRIES) &&
             (found == 0 || m->id == g->preferred)) {
             found = m->id;
         }
@@ -195,4 +198,13 @@ bool leadership_drain(struct groups *g)
         }
     }
     return all_gone;
+}
+
+void leadership_hand_over(struct group *g)
+{
+    uint64_t to = heir(g);
+
+    if (to != 0) {
+        (void)transfer(g, to);
+    }
 }

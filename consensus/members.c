@@ -53,6 +53,7 @@ static int fill(struct groups *g, char *why, size_t why_size)
         g->members[i].all = g;
         g->members[i].id = from->id;
         g->members[i].replica = from->replica;
+        g->members[i].leaving = from->leaving;
         g->members[i].self = from->id == o->node_id;
     }
     g->n_members = o->n_members;
@@ -89,8 +90,9 @@ int members_init(struct groups *g, char *why, size_t why_size)
     if (rv != 0) {
         return rv;
     }
+    g->registered = g->options.registered;
     for (unsigned i = 0; i < g->n_members; i++) {
-        if (!g->members[i].replica) {
+        if (!g->members[i].replica && !g->members[i].leaving) {
             g->voters[g->n_voters++] = g->members[i].id;
         }
         if (g->members[i].self) {
@@ -109,7 +111,9 @@ int members_init(struct groups *g, char *why, size_t why_size)
                  g->options.node_id);
         return -EINVAL;
     }
-    write_text(g);
+    if (!g->registered) {
+        write_text(g); /* what the first start of all nodes must agree on */
+    }
     return 0;
 }
 
@@ -141,12 +145,28 @@ int members_conf(const struct groups *g, struct raft_buffer *conf)
     return rv == 0 ? 0 : -ENOMEM;
 }
 
+static const struct uuid *store_named(const struct groups *g, uint64_t id)
+{
+    const struct groups_member *m = g->options.members;
+
+    while (m->id != id) {
+        m++; /* it is from this list */
+    }
+    return &m->store;
+}
+
 void members_load(struct groups *g)
 {
     for (unsigned i = 0; i < g->n_members; i++) {
         struct member *m = &g->members[i];
+        const struct uuid *store = store_named(g, m->id);
         m->known = store_peer(g->store, m->id, &m->store);
         m->recorded = m->store;
+        if (!uuid_is_none(store) &&
+            (!m->known || !uuid_equal(&m->store.store, store))) {
+            m->store = (struct store_peer){.node_id = m->id, .store = *store};
+            m->known = true; /* it came back under the same id */
+        }
     }
 }
 
@@ -228,6 +248,10 @@ static bool same_plan(const struct groups *g, const struct member *m,
                       "must be equal",
                       peer->node_id, peer->shards, g->options.shards);
     }
+    if (!uuid_is_none(&g->identity.cluster) &&
+        uuid_equal(&g->identity.cluster, &peer->cluster)) {
+        return true; /* who belongs to it is in the log */
+    }
     if (strcmp(peer->members, g->members_text) != 0) {
         return refuse(why, size,
                       "node %" PRIu64
@@ -257,7 +281,7 @@ static bool same_store(const struct member *m, const struct hello *peer,
         return refuse(why, size,
                       "node %" PRIu64
                       " joined with another store; its votes are gone: remove "
-                      "and add it again",
+                      "and add it again (marmot remove, then -join)",
                       m->id);
     }
     if (peer->starts < m->store.starts) {
@@ -269,6 +293,18 @@ static bool same_store(const struct member *m, const struct hello *peer,
                       m->id, peer->starts, m->store.starts);
     }
     return true;
+}
+
+void members_stranger(void *data, const struct hello *peer, char *why,
+                      size_t size)
+{
+    if (membership_departed(data, peer->node_id, &peer->store)) {
+        (void)refuse(why, size,
+                     "node %" PRIu64
+                     " was removed from this cluster; to take part again it "
+                     "needs an empty -raft-path and -join",
+                     peer->node_id);
+    }
 }
 
 bool members_accept(void *data, const struct hello *peer, char *why,
@@ -352,7 +388,9 @@ static void recorded(struct store_write *write)
 {
     struct member *m = write->data;
 
-    m->recorded = write->peer;
+    if (m->id == write->peer.node_id) { /* it may have been removed */
+        m->recorded = write->peer;
+    }
     free(write);
     if (m->up && !m->ready && is_recorded(m)) {
         become_ready(m);
@@ -377,7 +415,9 @@ void members_up(void *data, uint64_t peer, const struct hello *hello)
     struct groups *g = data;
     struct member *m = groups_member(g, peer);
 
-    assert(m != NULL && !m->self);
+    if (m == NULL) {
+        return;
+    }
     m->up = true;
     m->sent_ms = groups_now(g);
     m->now = (struct store_peer){
@@ -395,7 +435,9 @@ void members_down(void *data, uint64_t peer)
     struct member *m = groups_member(g, peer);
     bool was_ready;
 
-    assert(m != NULL && !m->self);
+    if (m == NULL) {
+        return;
+    }
     was_ready = m->ready;
     m->up = m->ready = false;
     leadership_peer_down(g, peer);

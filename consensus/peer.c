@@ -5,6 +5,8 @@
  * everything new is started by peer_next. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -243,11 +245,22 @@ void peer_start(struct peer *p, struct transport *t,
     uv_timer_start(&p->redial, on_redial, 0, 0);
 }
 
+void peer_move(struct peer *p, const char *address)
+{
+    if (strcmp(p->text, address) != 0) {
+        snprintf(p->text, sizeof p->text, "%s", address);
+        address_parse(p->text, &p->address);
+        p->n_found = p->next_found = 0;
+    }
+}
+
 static void on_redial_closed(uv_handle_t *handle)
 {
     struct peer *p = handle->data;
+    struct transport *t = p->transport;
 
-    transport_handle_gone(p->transport);
+    free(p);
+    transport_handle_gone(t);
 }
 
 void peer_stop(struct peer *p)

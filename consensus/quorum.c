@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "consensus/groups_internal.h"
+#include "consensus/raft_peek.h"
 
 /* Of a busy machine, beyond two heartbeats. */
 #define GRACE_MS 100u
@@ -12,15 +13,27 @@ static bool heard_lately(const struct groups *g, const struct member *m)
                            2 * (uint64_t)g->options.heartbeat_ms + GRACE_MS;
 }
 
-static unsigned voters_heard(const struct groups *g)
+static bool votes(const struct groups *g, unsigned group,
+                  const struct member *m)
+{
+    return m->id != 0 &&
+           peek_role(&g->groups[group]->raft, m->id) == RAFT_VOTER;
+}
+
+static unsigned voters_heard(const struct groups *g, unsigned group)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < g->n_members; i++) {
         const struct member *m = &g->members[i];
-        n += !m->replica && (m->self || heard_lately(g, m));
+        n += votes(g, group, m) && (m->self || heard_lately(g, m));
     }
     return n;
+}
+
+static unsigned voters(const struct groups *g, unsigned group)
+{
+    return peek_voters(&g->groups[group]->raft);
 }
 
 bool groups_quorum_fresh(const struct groups *g, unsigned group)
@@ -31,7 +44,7 @@ bool groups_quorum_fresh(const struct groups *g, unsigned group)
         return false;
     }
     if (leader == g->options.node_id) {
-        return voters_heard(g) > g->n_voters / 2;
+        return voters_heard(g, group) > voters(g, group) / 2;
     }
     for (unsigned i = 0; i < g->n_members; i++) {
         if (g->members[i].id == leader) {
@@ -63,22 +76,21 @@ static size_t describe(const struct groups *g, const struct member *m,
 void groups_why_no_quorum(const struct groups *g, unsigned group, char *out,
                           size_t size)
 {
-    unsigned heard = voters_heard(g);
+    unsigned heard = voters_heard(g, group), all = voters(g, group);
     uint64_t leader = groups_leader(g, group);
     const char *what =
-        heard <= g->n_voters / 2 ? "no quorum"
-        : leader == 0            ? "no leader"
+        heard <= all / 2 ? "no quorum"
+        : leader == 0    ? "no leader"
         : leader == g->options.node_id || groups_quorum_fresh(g, group)
             ? "quorum"
             : "leader out of reach";
     size_t used;
-    int n =
-        snprintf(out, size, "%s: %u of %u reachable", what, heard, g->n_voters);
+    int n = snprintf(out, size, "%s: %u of %u reachable", what, heard, all);
 
     used = n < 0 ? 0 : (size_t)n;
     for (unsigned i = 0; i < g->n_members && used < size; i++) {
         const struct member *m = &g->members[i];
-        if (!m->self && !m->replica && !heard_lately(g, m)) {
+        if (!m->self && votes(g, group, m) && !heard_lately(g, m)) {
             used += describe(g, m, out + used, size - used);
         }
     }

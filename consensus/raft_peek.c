@@ -171,9 +171,70 @@ unsigned peek_timeout(const struct raft *r)
                : r->candidate_state.randomized_election_timeout;
 }
 
+unsigned peek_servers(const struct raft *r, uint64_t *ids, unsigned max)
+{
+    unsigned n = 0;
+
+    for (; n < r->configuration.n && n < max; n++) {
+        ids[n] = r->configuration.servers[n].id;
+    }
+    return n;
+}
+
+int peek_role(const struct raft *r, raft_id id)
+{
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        if (r->configuration.servers[i].id == id) {
+            return r->configuration.servers[i].role;
+        }
+    }
+    return -1;
+}
+
+unsigned peek_voters(const struct raft *r)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        n += r->configuration.servers[i].role == RAFT_VOTER;
+    }
+    return n;
+}
+
+bool peek_promoting(const struct raft *r)
+{
+    return r->state == RAFT_LEADER && r->leader_state.promotee_id != 0;
+}
+
+const struct raft_entry *peek_change_before(const struct raft *r,
+                                            raft_index below, raft_index *index)
+{
+    raft_index last = peek_last(r);
+
+    for (raft_index i = below > last ? last : below - 1; i >= peek_first(r);
+         i--) {
+        const struct raft_entry *entry = entry_at(&r->log, i);
+        if (entry != NULL && entry->type == RAFT_CHANGE) {
+            *index = i;
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+void peek_set_configuration(struct raft *r, struct raft_configuration *conf,
+                            raft_index index)
+{
+    raft_configuration_close(&r->configuration);
+    r->configuration = *conf;
+    r->configuration_index = index;
+    r->configuration_uncommitted_index = 0;
+}
+
 bool peek_changing_members(const struct raft *r)
 {
-    return r->configuration_uncommitted_index != 0;
+    return r->configuration_uncommitted_index != 0 ||
+           r->configuration_index > r->last_applied;
 }
 
 bool peek_snapshotting(const struct raft *r)

@@ -50,6 +50,23 @@ void peek_restart_timer(struct raft *r, raft_time now);
 void peek_set_timeout(struct raft *r, unsigned ms);
 unsigned peek_timeout(const struct raft *r);
 
+/* The servers of the configuration in effect; how many there are is returned.
+ */
+unsigned peek_servers(const struct raft *r, uint64_t *ids, unsigned max);
+/* RAFT_VOTER, ...; -1 when it is not in the configuration. */
+int peek_role(const struct raft *r, raft_id id);
+unsigned peek_voters(const struct raft *r);
+/* As leader: somebody catches up to become a voter. */
+bool peek_promoting(const struct raft *r);
+
+/* The last configuration in the log before `below`; NULL: none in memory. */
+const struct raft_entry *peek_change_before(const struct raft *r,
+                                            raft_index below,
+                                            raft_index *index);
+/* Let this one be in effect; takes it. */
+void peek_set_configuration(struct raft *r, struct raft_configuration *conf,
+                            raft_index index);
+
 /* A change of the members that may still be taken back. */
 bool peek_changing_members(const struct raft *r);
 

@@ -26,6 +26,7 @@ struct store;
 struct store_identity {
     struct uuid store;   /* random, made with the file */
     struct uuid cluster; /* none until it is learned */
+    bool joined;         /* its groups began empty */
     uint64_t starts;     /* how often the file was opened, this time included */
     uint64_t node_id;
     uint32_t shards;
@@ -44,10 +45,15 @@ struct store_options {
     const char *folder; /* created when missing; copied */
     uint64_t node_id;
     uint32_t shards;
-    const char *members; /* canonical text, must stay the same for ever */
-    /* The configuration that every group starts with: entry 1, of term 1. */
+    const char *members; /* canonical text, must stay the same until the members
+                            are `registered` */
+    bool registered;
+    /* The configuration that every group starts with: entry 1, of term 1. Not
+     * so on a node that `joined`: its groups start empty. */
     const void *conf;
     size_t conf_len;
+    bool joined;
+    struct uuid new_store, cluster; /* of a new store; none: random, unknown */
     void *data;
     void (*fatal)(void *data, const char *why);
 };

@@ -164,10 +164,11 @@ static int load_rows(struct store_db *s, struct store_group *groups,
     return rv == SQLITE_DONE ? SQLITE_OK : rv;
 }
 
-/* The log begins with the configuration, or follows a snapshot. */
-static bool complete(const struct store_group *g)
+/* The log begins with the configuration, or follows a snapshot; on a node that
+ * came later it may not have begun yet. */
+static bool complete(const struct store_db *s, const struct store_group *g)
 {
-    return g->snapshot.index == 0 ? g->n > 0
+    return g->snapshot.index == 0 ? g->n > 0 || s->identity.joined
                                   : g->first + g->n > g->snapshot.index;
 }
 
@@ -185,7 +186,7 @@ int store_db_load(struct store_db *s, struct store_group *groups,
         rv = load_rows(s, groups, shards, &group, &index);
     }
     for (uint32_t i = 0; i < shards && rv == SQLITE_OK; i++) {
-        if (!complete(&groups[i])) {
+        if (!complete(s, &groups[i])) {
             group = i;
             index = groups[i].first + groups[i].n;
             rv = SQLITE_CORRUPT;

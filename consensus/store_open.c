@@ -219,7 +219,7 @@ static int bootstrap(struct store_db *s, const struct store_options *o)
 
     for (uint32_t g = 0; g < o->shards && rv == SQLITE_OK; g++) {
         first.group = g;
-        rv = store_db_append(s, &first);
+        rv = o->joined ? SQLITE_OK : store_db_append(s, &first);
         if (rv == SQLITE_OK) {
             rv = store_db_set_meta(s, g, 1, 0);
         }
@@ -229,10 +229,10 @@ static int bootstrap(struct store_db *s, const struct store_options *o)
 
 static int create(struct store_db *s, const struct store_options *o)
 {
-    struct uuid id;
+    struct uuid id = o->new_store;
     int rv;
 
-    if (uuid_random(&id) != 0) {
+    if (uuid_is_none(&id) && uuid_random(&id) != 0) {
         return SQLITE_IOERR;
     }
     rv = run(s->db, "BEGIN IMMEDIATE");
@@ -254,8 +254,14 @@ static int create(struct store_db *s, const struct store_options *o)
     if (rv == SQLITE_OK) {
         rv = set_number(s, "shards", o->shards);
     }
+    if (rv == SQLITE_OK && o->joined) {
+        rv = set_number(s, "joined", 1);
+    }
     if (rv == SQLITE_OK) {
         rv = store_db_set(s, "members", o->members, strlen(o->members));
+    }
+    if (rv == SQLITE_OK && !uuid_is_none(&o->cluster)) {
+        rv = store_db_set(s, "cluster", o->cluster.b, sizeof o->cluster.b);
     }
     if (rv == SQLITE_OK) {
         rv = bootstrap(s, o);
@@ -300,6 +306,8 @@ static void read_node_row(struct store_identity *id, sqlite3_stmt *st)
         memcpy(id->store.b, value, len);
     } else if (strcmp(key, "cluster") == 0 && len == sizeof id->cluster.b) {
         memcpy(id->cluster.b, value, len);
+    } else if (strcmp(key, "joined") == 0) {
+        id->joined = n != 0;
     } else if (strcmp(key, "starts") == 0) {
         id->starts = n;
     } else if (strcmp(key, "node_id") == 0) {
@@ -371,7 +379,7 @@ static int check_identity(const struct store_db *s,
                  id->shards, o->shards);
         return ERR_MISMATCH;
     }
-    if (strcmp(id->members, o->members) != 0) {
+    if (!o->registered && strcmp(id->members, o->members) != 0) {
         snprintf(why, why_size,
                  "the cluster was created with members %s and this start "
                  "names %s; correct -bootstrap",

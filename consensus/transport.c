@@ -33,8 +33,8 @@ static const struct conn_timing default_timing = {
 struct peer *transport_find(const struct transport *t, uint64_t id)
 {
     for (unsigned i = 0; i < t->n_peers; i++) {
-        if (t->peers[i].id == id) {
-            return &t->peers[i];
+        if (t->peers[i]->id == id) {
+            return t->peers[i];
         }
     }
     return NULL;
@@ -59,7 +59,6 @@ static void finish(struct transport *t)
     if (!t->stopping || t->handles > 0 || t->conns.count > 0) {
         return;
     }
-    free(t->peers);
     free(t);
     if (stopped != NULL) {
         stopped(data);
@@ -264,16 +263,21 @@ static void on_prepare(uv_prepare_t *prepare)
     conn_set_flush(&t->conns);
 }
 
-static int check_peers(const struct transport_peer *peers, unsigned count)
+static bool address_is_valid(const struct transport_peer *peer)
 {
     struct address ignored;
 
+    return memchr(peer->address, 0, sizeof peer->address) != NULL &&
+           address_parse(peer->address, &ignored) == 0;
+}
+
+static int check_peers(const struct transport_peer *peers, unsigned count)
+{
     if (count > NODES_MAX) {
         return -EINVAL;
     }
     for (unsigned i = 0; i < count; i++) {
-        if (memchr(peers[i].address, 0, sizeof peers[i].address) == NULL ||
-            address_parse(peers[i].address, &ignored) != 0) {
+        if (!address_is_valid(&peers[i])) {
             return -EINVAL;
         }
     }
@@ -281,17 +285,11 @@ static int check_peers(const struct transport_peer *peers, unsigned count)
 }
 
 static struct transport *transport_new(const struct transport_options *options,
-                                       unsigned count,
                                        const struct conn_timing *timing)
 {
     struct transport *t = calloc(1, sizeof *t);
 
     if (t == NULL) {
-        return NULL;
-    }
-    t->peers = calloc(count > 0 ? count : 1, sizeof *t->peers);
-    if (t->peers == NULL) {
-        free(t);
         return NULL;
     }
     t->options = *options;
@@ -332,7 +330,7 @@ int transport_start_timed(const struct transport_options *options,
     if (rc != 0) {
         return rc;
     }
-    t = transport_new(options, count, timing);
+    t = transport_new(options, timing);
     if (t == NULL) {
         close_all(fds, n_fds);
         return -ENOMEM;
@@ -345,13 +343,63 @@ int transport_start_timed(const struct transport_options *options,
         return rc;
     }
     uv_update_time(t->conns.loop);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && rc == 0; i++) {
         if (peers[i].id != options->node_id) {
-            peer_start(&t->peers[t->n_peers++], t, &peers[i]);
+            rc = transport_add(t, &peers[i]);
         }
+    }
+    if (rc != 0) {
+        transport_stop(t, 0, NULL, NULL);
+        return rc;
     }
     *out = t;
     return 0;
+}
+
+int transport_add(struct transport *t, const struct transport_peer *peer)
+{
+    struct peer *p = transport_find(t, peer->id);
+
+    if (!address_is_valid(peer)) {
+        return -EINVAL;
+    }
+    if (p != NULL) {
+        peer_move(p, peer->address);
+        return 0;
+    }
+    if (t->n_peers == NODES_MAX) {
+        return ERR_FULL;
+    }
+    p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        return -ENOMEM;
+    }
+    t->peers[t->n_peers++] = p;
+    peer_start(p, t, peer);
+    return 0;
+}
+
+void transport_remove(struct transport *t, uint64_t id)
+{
+    struct peer *p = transport_find(t, id);
+    const struct list *all = &t->conns.all;
+
+    if (p == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < t->n_peers; i++) {
+        if (t->peers[i] == p) {
+            t->peers[i] = t->peers[--t->n_peers];
+        }
+    }
+    for (struct list *link = all->next; link != all; link = link->next) {
+        struct conn *conn = LIST_ENTRY(link, struct conn, link);
+        if (conn->user == p) {
+            conn->user = NULL;
+            conn_close(conn);
+        }
+    }
+    peer_stop(p);
 }
 
 int transport_start(const struct transport_options *options,
@@ -386,7 +434,7 @@ void transport_stop(struct transport *t, unsigned linger_ms,
         uv_close((uv_handle_t *)&t->listeners[i], on_closed);
     }
     for (unsigned i = 0; i < t->n_peers; i++) {
-        peer_stop(&t->peers[i]);
+        peer_stop(t->peers[i]);
     }
     /* Closing is asynchronous: the list does not change here. */
     for (struct list *link = all->next; link != all; link = link->next) {

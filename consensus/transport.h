@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "wire/hello.h"
+#include "wire/member.h"
 #include "wire/packet.h"
 
 struct transport;
@@ -37,6 +38,15 @@ struct transport_options {
      * the reason in `why` (size bytes): it is sent to the peer and logged. */
     bool (*accept)(void *data, const struct hello *peer, char *why,
                    size_t size);
+    /* What to tell somebody who is none of the peers, instead of just that; it
+     * stands in `why`. May be NULL. */
+    void (*stranger)(void *data, const struct hello *peer, char *why,
+                     size_t size);
+    /* Somebody asks to become a member. Return true with the payload of the
+     * answer in `out` (empty: ask again in a moment), or false with the reason
+     * in `why`. NULL: nobody may. */
+    bool (*join)(void *data, const struct member_info *who, struct buf *out,
+                 char *why, size_t size);
     /* The peer refused us: `why` is its text (NUL-terminated). */
     void (*refused)(void *data, uint64_t peer, const char *why);
     void (*up)(void *data, uint64_t peer, const struct hello *hello);
@@ -54,6 +64,13 @@ struct transport_options {
 int transport_start(const struct transport_options *options,
                     const struct transport_peer *peers, unsigned count,
                     struct transport **out);
+
+/* One more peer, or another address of one that is there; dialled at once.
+ * Returns 0, -EINVAL or -ENOMEM, or ERR_FULL when there are NODES_MAX. */
+int transport_add(struct transport *t, const struct transport_peer *peer);
+
+/* Close its connection and forget it; `down` is not called. */
+void transport_remove(struct transport *t, uint64_t id);
 
 /* Queue a packet. 0, or ERR_CLOSED when there is no connection, ERR_TOO_BIG
  * when the payload is above PACKET_BYTES_MAX, ERR_FULL when too much is queued

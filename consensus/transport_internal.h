@@ -48,7 +48,7 @@ struct peer {
 struct transport {
     struct conn_set conns;
     struct transport_options options;
-    struct peer *peers;
+    struct peer *peers[NODES_MAX];
     unsigned n_peers;
     uv_tcp_t listeners[LISTENERS_MAX];
     unsigned n_listeners;
@@ -83,6 +83,9 @@ bool quiet_passes(struct transport *t, struct quiet *q, unsigned pause_ms);
 /* `text` is a valid address. Dials on the next turn of the loop. */
 void peer_start(struct peer *p, struct transport *t,
                 const struct transport_peer *config);
+/* From the next dial on. */
+void peer_move(struct peer *p, const char *address);
+
 void peer_stop(struct peer *p);
 
 /* Decides what comes next after something ended: answer a parked connection,

@@ -33,6 +33,7 @@ static void on_cluster(void *data, const struct entry_cluster *e)
     if (groups_set_cluster(n->groups, &e->cluster) == 0) {
         uuid_text(&e->cluster, text);
         log_info("cluster", "id=%s shards=%u", text, e->shards);
+        membership_step(n);
     }
 }
 
@@ -97,6 +98,13 @@ static void on_decided(void *data, struct machine_db *m,
     }
 }
 
+static void on_members(void *data)
+{
+    struct group_state *g = data;
+
+    membership_changed(g->node);
+}
+
 void events_init_group(struct node *n, unsigned group)
 {
     struct group_state *g = &n->group[group];
@@ -105,6 +113,7 @@ void events_init_group(struct node *n, unsigned group)
     g->group = group;
     g->events = (struct machine_events){.data = g,
                                         .cluster = on_cluster,
+                                        .members = on_members,
                                         .enrolled = on_enrolled,
                                         .jumped = on_jumped,
                                         .holds = on_holds,
@@ -210,6 +219,7 @@ static void on_leader(void *data, unsigned group, uint64_t leader,
     for_group(n, group, leader_changed);
     if (group == 0 && n->group[0].caught_up) {
         name_cluster(n);
+        membership_step(n);
     }
 }
 
@@ -229,6 +239,8 @@ static void on_caught_up(void *data, unsigned group)
     for_group(n, group, caught_up);
     if (group == 0) {
         name_cluster(n);
+        membership_changed(n);
+        membership_step(n);
     }
 }
 
@@ -260,6 +272,17 @@ static void on_peer(void *data, uint64_t peer, bool up)
     }
 }
 
+static void on_left(void *data, unsigned group, uint64_t id)
+{
+    membership_left(data, group, id);
+}
+
+static bool on_join(void *data, const struct member_info *who, struct buf *out,
+                    char *why, size_t size)
+{
+    return membership_join(data, who, out, why, size);
+}
+
 static void on_fatal(void *data, const char *why)
 {
     node_fatal(data, why);
@@ -283,6 +306,8 @@ void events_fill(struct node *n, struct groups_options *o)
     o->caught_up = on_caught_up;
     o->packet = on_packet;
     o->peer = on_peer;
+    o->left = on_left;
+    o->join = on_join;
     o->turn = on_turn;
     o->fatal = on_fatal;
 }

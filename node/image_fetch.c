@@ -58,14 +58,13 @@ void image_fetch_cancel(struct database *db)
 static void ask(struct node *n, struct database *db)
 {
     struct image_fetch *f = db->fetch;
-    const struct options *o = n->options;
     struct host_image m = {.db = db->m->uuid};
     struct uuid random;
 
     drop_writer(f);
     f->state = FETCH_ASKING;
     f->heard_us = now(db);
-    f->peer = o->members[f->turn++ % o->n_members].id;
+    f->peer = n->members[f->turn++ % n->n_members].id;
     db->env->wake_after(db->env->data, db, RETRY_US);
     if (f->peer == db->env->node_id || uuid_random(&random) != 0) {
         f->peer = 0;

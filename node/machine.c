@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "node/registry.h"
 #include "wire/page.h"
 #include "wire/snapshot.h"
 
@@ -90,6 +91,15 @@ static void apply_cluster(struct machine *m, const struct entry_cluster *e)
         m->shards = e->shards;
     }
     m->events->cluster(m->events->data, e);
+}
+
+static void apply_members(struct machine *m, const struct entry_members *e)
+{
+    if (registry_apply(&m->registry, e, m->shards)) {
+        m->events->members(m->events->data);
+    } else {
+        m->ignored++;
+    }
 }
 
 static struct machine_db *new_db(struct machine *m)
@@ -313,6 +323,9 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     case ENTRY_TXN:
         apply_txn(m, &e.txn, bytes, len);
         break;
+    case ENTRY_MEMBERS:
+        apply_members(m, &e.members);
+        break;
     }
     return 0;
 }
@@ -346,7 +359,8 @@ static void describe(const struct machine_db *db, struct snapshot_db *out)
 
 int machine_snapshot(const struct machine *m, struct buf *out)
 {
-    struct snapshot_head h = {.cluster = m->cluster, .shards = m->shards};
+    struct snapshot_head h = {
+        .cluster = m->cluster, .shards = m->shards, .registry = m->registry};
     struct snapshot_db d;
     const struct list *l;
 
@@ -419,6 +433,10 @@ int machine_restore(struct machine *m, const void *bytes, size_t len)
     if (!uuid_is_none(&h.cluster)) {
         cluster = (struct entry_cluster){h.cluster, h.shards};
         apply_cluster(m, &cluster);
+    }
+    if (h.registry.n > 0) {
+        m->registry = h.registry;
+        m->events->members(m->events->data);
     }
     for (uint32_t i = 0; i < h.n_dbs; i++) {
         snapshot_next(&u, &s);

@@ -69,6 +69,8 @@ enum machine_verdict {
 struct machine_events {
     void *data;
     void (*cluster)(void *data, const struct entry_cluster *e);
+    /* The registry has changed. */
+    void (*members)(void *data);
     /* A new one: by an entry, or by a snapshot at any position. */
     void (*enrolled)(void *data, struct machine_db *db);
     /* A snapshot brought it from an older position to this one. */
@@ -86,6 +88,7 @@ struct machine {
     unsigned n_dbs;
     struct uuid cluster; /* none: not named here */
     uint32_t shards;
+    struct registry registry; /* group 0 only */
     const struct machine_events *events;
     uint64_t ignored; /* entries that were no-ops: unknown, malformed */
 };

@@ -247,9 +247,13 @@ static int fill_env(struct node *n)
                              .wake = env_wake,
                              .wake_after = env_wake_after};
     memcpy(&n->env.start, random.b, sizeof n->env.start);
-    for (unsigned i = 0; i < o->n_members; i++) {
-        if (!o->members[i].replica) {
-            n->voter_ids[n->env.voters++] = o->members[i].id;
+    for (unsigned i = 0; i < n->n_members; i++) {
+        const struct groups_member *m = &n->members[i];
+        if (!m->replica) {
+            n->voter_ids[n->env.voters++] = m->id;
+        }
+        if (m->id == o->node_id) {
+            n->env.replica = m->replica;
         }
     }
     return 0;
@@ -331,23 +335,23 @@ static void on_signal(uv_signal_t *h, int signum)
 static int start_groups(struct node *n, char *why, size_t size)
 {
     const struct options *o = n->options;
-    struct groups_member members[NODES_MAX];
     struct groups_options g = {.loop = n->loop,
                                .path = o->raft_path,
                                .node_id = o->node_id,
                                .bind = o->bind,
                                .advertise = o->advertise,
                                .shards = o->shards,
-                               .members = members,
-                               .n_members = o->n_members,
+                               .members = n->members,
+                               .n_members = n->n_members,
+                               .registered = n->roster.n > 0,
+                               .joined = n->roster.joining,
+                               .cluster = n->roster.cluster,
                                .log_bytes_max = LOG_BYTES_MAX,
                                .log_bytes_keep = o->max_log_bytes,
                                .log_entries_keep = o->max_log_entries};
 
-    for (unsigned i = 0; i < o->n_members; i++) {
-        members[i].id = o->members[i].id;
-        members[i].replica = o->members[i].replica;
-        memcpy(members[i].address, o->members[i].address, ADDRESS_MAX);
+    if (n->roster.joining) {
+        g.new_store = n->roster.store;
     }
     events_fill(n, &g);
     return groups_start(&g, &n->groups, why, size);
@@ -414,9 +418,9 @@ static void free_all(struct node *n)
     free(n->group);
 }
 
-static void start_notes(const struct options *o)
+static void start_notes(const struct node *n)
 {
-    unsigned voters = 0;
+    const struct options *o = n->options;
 
     if (o->default_path) {
         log_warn("db_path",
@@ -432,29 +436,93 @@ static void start_notes(const struct options *o)
         log_info("pane", "-bind-pane %s: the control pane is not built yet",
                  o->pane);
     }
-    for (unsigned i = 0; i < o->n_members; i++) {
-        voters += !o->members[i].replica;
-    }
-    if (voters == 2) {
+    if (n->env.voters == 2) {
         log_warn("two_voters",
                  "two voters: losing either one stops writes; "
                  "three survive the loss of one");
     }
 }
 
+static void take_members(struct node *n)
+{
+    const struct roster *r = &n->roster;
+    const struct options *o = n->options;
+
+    n->n_members = r->n > 0 ? r->n : o->n_members;
+    for (unsigned i = 0; i < n->n_members; i++) {
+        struct groups_member *m = &n->members[i];
+        if (r->n > 0) {
+            m->id = r->members[i].id;
+            m->store = r->members[i].store;
+            m->replica = r->members[i].replica;
+            memcpy(m->address, r->members[i].address, ADDRESS_MAX);
+        } else {
+            m->id = o->members[i].id;
+            m->replica = o->members[i].replica;
+            memcpy(m->address, o->members[i].address, ADDRESS_MAX);
+        }
+    }
+}
+
+static bool is_listed(const struct roster *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->members[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who the others are: as this node knew them last, as the cluster tells, or as
+ * the flags name them. */
+static int find_members(struct node *n, char *why, size_t size)
+{
+    struct options *o = &n->own_options;
+    int rv = roster_read(o->raft_path, &n->roster, why, size);
+
+    if (rv != 0 && rv != ERR_NOT_FOUND) {
+        return rv;
+    }
+    if ((rv == ERR_NOT_FOUND || n->roster.joining) && o->join[0] != '\0') {
+        rv = join_cluster(o, &n->roster, why, size);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    if (n->roster.n > 0) {
+        o->shards = n->roster.shards;
+        if (!is_listed(&n->roster, o->node_id)) {
+            snprintf(why, size,
+                     "node %" PRIu64
+                     " was removed from its cluster; to come back it needs an "
+                     "empty -raft-path (now %s) and -join",
+                     o->node_id, o->raft_path);
+            return ERR_MISMATCH;
+        }
+    }
+    take_members(n);
+    return 0;
+}
+
 int node_run(const struct options *options)
 {
-    struct node n = {.options = options};
+    static struct node n;
     uv_loop_t loop;
     char why[TEXT_MAX + 512];
 
+    n.own_options = *options;
+    n.options = &n.own_options;
+    if (find_members(&n, why, sizeof why) != 0) {
+        log_error("fatal", "%s", why);
+        return 1;
+    }
     uv_loop_init(&loop);
     n.loop = &loop;
     list_init(&n.databases);
     list_init(&n.awake);
     list_init(&n.letters);
     init_handles(&n);
-    start_notes(options);
     if (start_all(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);
         n.exit_status = 1;
@@ -463,6 +531,7 @@ int node_run(const struct options *options)
             server_stop(LIST_ENTRY(l, struct database, link));
         }
     } else {
+        start_notes(&n);
         log_info("started", "node=%" PRIu64 " bind=%s shards=%u databases=%u",
                  options->node_id, options->bind, options->shards,
                  options->n_dbs);

@@ -10,6 +10,7 @@
 #include "node/lease_table.h"
 #include "node/machine.h"
 #include "node/options.h"
+#include "node/roster.h"
 #include "wire/host.h"
 
 struct group_state {
@@ -26,10 +27,15 @@ struct group_state {
 struct node {
     uv_loop_t *loop;
     const struct options *options;
+    struct options own_options; /* with what the cluster has decided */
+    struct roster roster;       /* as it was at the start */
     struct groups *groups;
     struct group_state *group; /* [shards] */
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
+    struct groups_member members[NODES_MAX]; /* as far as is known now */
+    unsigned n_members;
+    bool removed; /* said that this node is out */
     struct list databases;
     struct list awake;   /* databases to look at */
     struct list letters; /* host packets to ourselves */
@@ -113,6 +119,25 @@ void found_add(struct group_state *g, const void *bytes, size_t len);
 /* Put a scanned file that has no place yet where one of them says. */
 void found_place(struct group_state *g, struct database *db);
 void found_forget(struct group_state *g);
+
+/* ---- membership.c: the registry and this node ---- */
+/* The registry has changed, or can be believed from now on. */
+void membership_changed(struct node *n);
+/* Say what there is to say to it. */
+void membership_step(struct node *n);
+void membership_left(struct node *n, unsigned group, uint64_t id);
+/* See transport_options.join. */
+bool membership_join(struct node *n, const struct member_info *who,
+                     struct buf *out, char *why, size_t size);
+/* Ask that a node be taken out of all groups. Returns 0 when that has begun, or
+ * < 0 with a line in `why`. */
+int membership_remove(struct node *n, uint64_t id, char *why, size_t size);
+
+/* ---- join.c: entering a running cluster ---- */
+/* Blocks until this node is a member. Returns < 0 with a line in `why` when it
+ * never will be. */
+int join_cluster(const struct options *o, struct roster *r, char *why,
+                 size_t size);
 
 /* ---- settle.c: files are durable before the log forgets ---- */
 void settle_begin(struct node *n, unsigned group, bool received);

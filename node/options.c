@@ -21,6 +21,8 @@ const char options_help[] =
     "  -bootstrap ID@HOST:PORT[/replica],...\n"
     "                              the other initial nodes; none: a cluster "
     "of one\n"
+    "  -join HOST:PORT,...         enter a running cluster through any of its\n"
+    "                              nodes, instead of -bootstrap\n"
     "  -role voter|replica         replica: follows only, databases are "
     "read-only\n"
     "  -shards N                   Raft groups; fixed at the first start "
@@ -246,12 +248,31 @@ static int parse_bootstrap(struct parse *p, const char *text)
     return rv;
 }
 
+static int parse_join(struct parse *p, const char *text)
+{
+    struct options *o = p->o;
+    char copy[sizeof o->join];
+    char *rest = copy, *one;
+
+    if (snprintf(o->join, sizeof o->join, "%s", text) >= (int)sizeof o->join) {
+        return bad(p, "-join: too many addresses");
+    }
+    snprintf(copy, sizeof copy, "%s", text);
+    while ((one = strsep(&rest, ",")) != NULL) {
+        if (*one != '\0' && check_address(p, "join", one) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 enum flag {
     F_DB_PATH = 1000,
     F_NODE_ID,
     F_BIND,
     F_ADVERTISE,
     F_BOOTSTRAP,
+    F_JOIN,
     F_ROLE,
     F_SHARDS,
     F_RAFT_PATH,
@@ -271,6 +292,7 @@ static const struct option flags[] = {
     {"node-id", required_argument, NULL, F_NODE_ID},
     {"bind", required_argument, NULL, F_BIND},
     {"advertise", required_argument, NULL, F_ADVERTISE},
+    {"join", required_argument, NULL, F_JOIN},
     {"bootstrap", required_argument, NULL, F_BOOTSTRAP},
     {"role", required_argument, NULL, F_ROLE},
     {"shards", required_argument, NULL, F_SHARDS},
@@ -312,6 +334,8 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
         return copy_address(p, "advertise", arg, o->advertise);
     case F_BOOTSTRAP:
         return parse_bootstrap(p, arg);
+    case F_JOIN:
+        return parse_join(p, arg);
     case F_ROLE:
         return parse_role(p, arg);
     case F_SHARDS:
@@ -426,7 +450,12 @@ static int check_members(struct parse *p)
     for (unsigned i = 0; i < o->n_members; i++) {
         voters += !o->members[i].replica;
     }
-    if (voters == 0) {
+    if (o->join[0] != '\0' && o->n_members > 1) {
+        return bad(p,
+                   "-join and -bootstrap exclude each other: -bootstrap "
+                   "makes a cluster, -join enters one");
+    }
+    if (voters == 0 && o->join[0] == '\0') {
         return bad(p, "no voter: at least one node must not be a replica");
     }
     return 0;

@@ -28,6 +28,7 @@ struct options {
     char advertise[ADDRESS_MAX];
     struct option_member members[NODES_MAX]; /* sorted by id, this node too */
     unsigned n_members;
+    char join[1024]; /* "host:port,..."; empty: not given */
     unsigned shards;
     char raft_path[PATH_MAX];
     bool replica;

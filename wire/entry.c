@@ -23,7 +23,8 @@ enum {
     ENROLL_FIELDS = 8,
     HOLDS_FIELDS = 4,
     TXN_FIELDS = 12,
-    PAGE_FIELDS = 3
+    PAGE_FIELDS = 3,
+    MEMBERS_FIELDS = 5
 };
 
 #define BIN16_HEADER_BYTES 3
@@ -171,6 +172,26 @@ int entry_encode_holds(const struct entry_holds *e, struct buf *out)
     return out->err;
 }
 
+int entry_encode_members(const struct entry_members *e,
+                         const struct member_info *members, struct buf *out)
+{
+    bool valid = e->n > 0 && e->n <= NODES_MAX;
+
+    for (uint32_t i = 0; valid && i < e->n; i++) {
+        valid = member_valid(&members[i]);
+    }
+    if (may_write(out, valid ? 0 : ERR_CORRUPT)) {
+        pack_head(out, MEMBERS_FIELDS, ENTRY_MEMBERS);
+        pack_uint(out, e->action);
+        pack_uint(out, e->group);
+        pack_array(out, e->n);
+        for (uint32_t i = 0; i < e->n; i++) {
+            member_pack(out, &members[i]);
+        }
+    }
+    return out->err;
+}
+
 static void pack_token(struct buf *out, const struct token *t)
 {
     uint8_t bytes[TOKEN_BYTES];
@@ -293,6 +314,25 @@ static int decode_holds(struct unpack *u, struct entry_holds *e)
     return u->err ? u->err : valid_holds(e);
 }
 
+static int decode_members(struct unpack *u, struct entry_members *e)
+{
+    struct member_info m;
+
+    e->action = (enum members_action)unpack_uint(u, MEMBERS_LEFT);
+    e->group = (uint32_t)unpack_uint(u, SHARDS_MAX - 1);
+    e->n = unpack_array(u);
+    e->list = *u;
+    if (u->err == 0 && (e->action == 0 || e->n == 0 || e->n > NODES_MAX ||
+                        (e->action != MEMBERS_FOUND && e->n != 1))) {
+        return ERR_CORRUPT;
+    }
+    for (uint32_t i = 0; i < e->n; i++) {
+        member_unpack(u, &m);
+    }
+    unpack_leave(u);
+    return u->err;
+}
+
 static void unpack_token(struct unpack *u, struct token *t)
 {
     uint8_t bytes[TOKEN_BYTES];
@@ -377,7 +417,7 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
     static const uint32_t expected[] = {
         [ENTRY_CLUSTER] = CLUSTER_FIELDS, [ENTRY_ENROLL] = ENROLL_FIELDS,
         [ENTRY_HOLDS] = HOLDS_FIELDS,     [ENTRY_PART] = TXN_FIELDS,
-        [ENTRY_TXN] = TXN_FIELDS,
+        [ENTRY_TXN] = TXN_FIELDS,         [ENTRY_MEMBERS] = MEMBERS_FIELDS,
     };
 
     if (fields != expected[e->kind]) {
@@ -393,6 +433,8 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
     case ENTRY_PART:
     case ENTRY_TXN:
         return decode_txn(u, e->kind, &e->txn);
+    case ENTRY_MEMBERS:
+        return decode_members(u, &e->members);
     }
     return ERR_CORRUPT;
 }
@@ -404,7 +446,7 @@ static int check_kind(uint64_t kind, uint64_t version)
     if (kind == 0 || version == 0) {
         return ERR_CORRUPT;
     }
-    return kind <= ENTRY_TXN && version == ENTRY_VERSION ? 0 : ERR_VERSION;
+    return kind <= ENTRY_MEMBERS && version == ENTRY_VERSION ? 0 : ERR_VERSION;
 }
 
 int entry_decode(const void *bytes, size_t len, struct entry *e)

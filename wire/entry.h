@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "wire/ids.h"
+#include "wire/member.h"
 
 #define ENTRY_VERSION 1
 
@@ -20,7 +21,15 @@ enum entry_kind {
     ENTRY_ENROLL,      /* a database joins the group */
     ENTRY_HOLDS,       /* a node holds the content of a database */
     ENTRY_PART,        /* pages of a large transaction, before its ENTRY_TXN */
-    ENTRY_TXN          /* a transaction: compare-and-swap on the position */
+    ENTRY_TXN,         /* a transaction: compare-and-swap on the position */
+    ENTRY_MEMBERS      /* who belongs to the cluster; group 0 only */
+};
+
+enum members_action {
+    MEMBERS_FOUND = 1, /* the first ones, all at once */
+    MEMBERS_SET,       /* one joins, or has another address or role */
+    MEMBERS_LEAVE,     /* one is to be taken out of all groups */
+    MEMBERS_LEFT       /* `group` has taken one out */
 };
 
 struct entry_cluster {
@@ -62,6 +71,14 @@ struct entry_txn {
     struct entry_pages pages;
 };
 
+struct entry_members {
+    enum members_action action;
+    uint32_t group;     /* MEMBERS_LEFT */
+    uint32_t n;         /* members in the list; MEMBERS_LEAVE and MEMBERS_LEFT
+                           look at the id only */
+    struct unpack list; /* decoder: for member_unpack, n times */
+};
+
 struct entry {
     enum entry_kind kind;
     union {
@@ -69,6 +86,7 @@ struct entry {
         struct entry_enroll enroll;
         struct entry_holds holds;
         struct entry_txn txn; /* ENTRY_TXN and ENTRY_PART */
+        struct entry_members members;
     };
 };
 
@@ -77,6 +95,10 @@ struct entry {
 int entry_encode_cluster(const struct entry_cluster *e, struct buf *out);
 int entry_encode_enroll(const struct entry_enroll *e, struct buf *out);
 int entry_encode_holds(const struct entry_holds *e, struct buf *out);
+
+/* e->n members; e->list is not used. */
+int entry_encode_members(const struct entry_members *e,
+                         const struct member_info *members, struct buf *out);
 
 /* `kind` is ENTRY_TXN or ENTRY_PART; pages: `count` numbers (host order) and
  * as many images one after the other. e->pages.packed is not used. A part may

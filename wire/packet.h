@@ -26,6 +26,8 @@ enum packet_kind {
     PACKET_RAFT,      /* one raft message (wire/raft_message.h) */
     PACKET_PROPOSE,   /* an entry for the leader of `group` to append */
     PACKET_PING,      /* keeps `last heard` fresh; empty */
+    PACKET_JOIN,      /* instead of a hello: may I join? (wire/member.h) */
+    PACKET_JOINED,    /* its answer; empty: ask again in a moment */
     PACKET_HOST = 32, /* first of the kinds opaque to consensus/: node/ */
     PACKET_KIND_MAX = 63
 };

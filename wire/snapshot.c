@@ -7,7 +7,7 @@
 #include "wire/pack.h"
 #include "wire/page.h"
 
-enum { HEAD_FIELDS = 4, DB_FIELDS = 11, RING_FIELDS = 5 };
+enum { HEAD_FIELDS = 6, DB_FIELDS = 11, RING_FIELDS = 5 };
 
 /* ---- encoding ------------------------------------------------------------ */
 
@@ -18,6 +18,7 @@ int snapshot_encode_head(const struct snapshot_head *h, struct buf *out)
     pack_bin(out, h->cluster.b,
              uuid_is_none(&h->cluster) ? 0 : sizeof h->cluster.b);
     pack_uint(out, h->shards);
+    registry_pack(out, &h->registry);
     pack_array(out, h->n_dbs);
     return out->err;
 }
@@ -80,6 +81,7 @@ void snapshot_begin(struct unpack *u, const void *bytes, size_t len,
     if ((h->shards == 0) != uuid_is_none(&h->cluster)) {
         fail(u, ERR_CORRUPT);
     }
+    registry_unpack(u, &h->registry);
     h->n_dbs = unpack_array(u);
 }
 

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "wire/ids.h"
+#include "wire/member.h"
 #include "wire/unpack.h"
 
 #define SNAPSHOT_VERSION 1
@@ -19,6 +20,7 @@
 struct snapshot_head {
     struct uuid cluster; /* none: not named yet, or not group 0 */
     uint32_t shards;     /* with a cluster */
+    struct registry registry;
     uint32_t n_dbs;
 };
 

@@ -159,8 +159,8 @@ static void of_two_good_dials_that_of_the_lower_id_is_used(void **state)
     start_pair(*state, &a, &b);
     /* Each judged a hello on either connection. */
     assert_int_equal(a.accepts, 2);
-    assert_true(a.transport->peers[0].conn->dialled);
-    assert_false(b.transport->peers[0].conn->dialled);
+    assert_true(a.transport->peers[0]->conn->dialled);
+    assert_false(b.transport->peers[0]->conn->dialled);
     run_for(*state, 100);
     assert_int_equal(a.ups + b.ups, 2);
     assert_int_equal(connections_up(&a), 1);
@@ -317,12 +317,12 @@ static void a_dial_that_hangs_gives_way_at_once(void **state)
 
     node_start(&a, 2, full, quick());
     run_for(*state, 50);
-    assert_non_null(a.transport->peers[0].dial);
-    assert_int_equal(a.transport->peers[0].dial->state, CONN_CONNECTING);
+    assert_non_null(a.transport->peers[0]->dial);
+    assert_int_equal(a.transport->peers[0]->dial->state, CONN_CONNECTING);
     raw_connect(&r, &a);
     raw_hello(&r, &hello);
     assert_true(run_until(*state, raw_has_packet, &r, NULL));
-    assert_null(a.transport->peers[0].dial);
+    assert_null(a.transport->peers[0]->dial);
     assert_int_equal(raw_take(&r, NULL, 0), PACKET_HELLO);
     raw_packet(&r, PACKET_PING, NULL, 0);
     assert_true(run_until(*state, is_up, &a, NULL));
@@ -399,7 +399,7 @@ static void a_connection_goes_only_when_its_successor_is_complete(void **state)
 
 static void break_link(struct node *n)
 {
-    struct conn *conn = n->transport->peers[0].conn;
+    struct conn *conn = n->transport->peers[0]->conn;
 
     if (conn != NULL) {
         conn_fail(conn, UV_ECONNRESET, "the test breaks it");
@@ -419,7 +419,7 @@ static void a_link_that_breaks_again_and_again_always_comes_back(void **state)
             break_link(seed >> 16 & 1 ? &b : &a);
         }
         /* As after a link that lasted: do not wait for the patience. */
-        a.transport->peers[0].backoff_ms = b.transport->peers[0].backoff_ms = 0;
+        a.transport->peers[0]->backoff_ms = b.transport->peers[0]->backoff_ms = 0;
         run_for(*state, 1);
         assert_true(run_until(*state, both_up, &a, &b));
     }

@@ -358,7 +358,7 @@ static void all_addresses_are_tried_before_patience_begins(void **state)
 
     node_start(&a, 2, b.address, quick());
     node_start(&b, 1, "127.0.0.1:9", quick());
-    p = &a.transport->peers[0];
+    p = a.transport->peers[0];
     assert_int_equal(address_parse("127.0.0.1:9", &dead), 0);
     assert_int_equal(address_parse(b.address, &good), 0);
     for (p->n_found = 0; p->n_found < 4; p->n_found++) {

@@ -1,0 +1,258 @@
+/* The registry of group 0 and this node: who asks to join or is to leave, and
+ * what follows here when it changes.
+ *
+ * Everything that is proposed may be lost: it is said again whenever something
+ * happens that could have to do with it, and is harmless when repeated. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "node/node.h"
+#include "node/registry.h"
+
+static const struct registry *registry_of(const struct node *n)
+{
+    return &n->group[0].machine.registry;
+}
+
+static int propose(struct node *n, enum members_action action, unsigned group,
+                   const struct member_info *members, unsigned count)
+{
+    struct entry_members e = {.action = action, .group = group, .n = count};
+    struct buf out;
+    size_t len;
+    int rv;
+
+    buf_init(&out, PACKET_BYTES_MAX);
+    rv = entry_encode_members(&e, members, &out);
+    if (rv == 0) {
+        void *bytes = buf_take(&out, &len);
+        rv = groups_propose(n->groups, 0, bytes, len);
+    }
+    buf_close(&out);
+    return rv;
+}
+
+/* ---- what this node has to say ------------------------------------------- */
+
+/* The first leader writes down who is there from the beginning. */
+static void found(struct node *n)
+{
+    struct member_info list[NODES_MAX];
+
+    memset(list, 0, sizeof list);
+    for (unsigned i = 0; i < n->n_members; i++) {
+        list[i].id = n->members[i].id;
+        list[i].replica = n->members[i].replica;
+        snprintf(list[i].address, ADDRESS_MAX, "%s", n->members[i].address);
+        if (list[i].id == n->env.node_id) {
+            list[i].store = groups_store(n->groups);
+        }
+    }
+    (void)propose(n, MEMBERS_FOUND, 0, list, n->n_members);
+}
+
+/* Our store, and where we are now. */
+static void introduce(struct node *n, const struct registered *self)
+{
+    struct member_info m = self->info;
+    struct uuid store = groups_store(n->groups);
+
+    if (uuid_equal(&m.store, &store) &&
+        strcmp(m.address, n->options->advertise) == 0) {
+        return;
+    }
+    m.store = store;
+    snprintf(m.address, sizeof m.address, "%s", n->options->advertise);
+    (void)propose(n, MEMBERS_SET, 0, &m, 1);
+}
+
+void membership_step(struct node *n)
+{
+    const struct registry *r = registry_of(n);
+    struct uuid cluster = groups_cluster(n->groups);
+    const struct registered *self = registry_find(r, n->env.node_id);
+
+    if (!n->group[0].caught_up || uuid_is_none(&cluster)) {
+        return;
+    }
+    if (r->n == 0) {
+        if (groups_leader(n->groups, 0) == n->env.node_id) {
+            found(n);
+        }
+    } else if (self != NULL && !self->leaving) {
+        introduce(n, self);
+    }
+}
+
+void membership_left(struct node *n, unsigned group, uint64_t id)
+{
+    const struct registered *m = registry_find(registry_of(n), id);
+
+    if (m != NULL && m->leaving) {
+        FAILPOINT("member.left");
+        (void)propose(n, MEMBERS_LEFT, group, &m->info, 1);
+    }
+}
+
+/* ---- what others ask ----------------------------------------------------- */
+
+static void fill_answer(const struct node *n, struct join_answer *a)
+{
+    const struct registry *r = registry_of(n);
+
+    memset(a, 0, sizeof *a);
+    a->cluster = groups_cluster(n->groups);
+    a->shards = n->options->shards;
+    for (unsigned i = 0; i < r->n; i++) {
+        if (!r->members[i].leaving) {
+            a->members[a->n++] = r->members[i].info;
+        }
+    }
+}
+
+static bool same_place(const struct member_info *a, const struct member_info *b)
+{
+    return strcmp(a->address, b->address) == 0 && a->replica == b->replica;
+}
+
+bool membership_join(struct node *n, const struct member_info *who,
+                     struct buf *out, char *why, size_t size)
+{
+    const struct registry *r = registry_of(n);
+    const struct registered *m = registry_find(r, who->id);
+    static struct join_answer answer;
+
+    if (!n->group[0].caught_up || r->n == 0) {
+        return true; /* in a moment */
+    }
+    if (registry_is_gone(r, who->id, &who->store)) {
+        snprintf(why, size,
+                 "node %" PRIu64
+                 " was removed from this cluster; start it with an empty "
+                 "-raft-path",
+                 who->id);
+        return false;
+    }
+    if (m != NULL && !m->leaving && !uuid_equal(&m->info.store, &who->store)) {
+        snprintf(why, size,
+                 "node %" PRIu64
+                 " is a member with another store, at %s: take another "
+                 "-node-id, or remove it first (marmot remove %" PRIu64 ")",
+                 who->id, m->info.address, who->id);
+        return false;
+    }
+    if (m == NULL && r->n == NODES_MAX) {
+        snprintf(why, size, "the cluster has %d members, and no room for more",
+                 NODES_MAX);
+        return false;
+    }
+    if (m == NULL || m->leaving || !same_place(&m->info, who)) {
+        (void)propose(n, MEMBERS_SET, 0, who, 1);
+        return true;
+    }
+    fill_answer(n, &answer);
+    return join_answer_encode(&answer, out) == 0;
+}
+
+int membership_remove(struct node *n, uint64_t id, char *why, size_t size)
+{
+    const struct registered *m = registry_find(registry_of(n), id);
+    int rv;
+
+    if (!registry_may_leave(registry_of(n), id, why, size)) {
+        return m == NULL ? ERR_NOT_FOUND : ERR_MISMATCH;
+    }
+    rv = m->leaving ? 0 : propose(n, MEMBERS_LEAVE, 0, &m->info, 1);
+    if (rv != 0) {
+        snprintf(why, size, "%s; ask again when shard 0 has a leader",
+                 err_str(rv));
+    }
+    return rv;
+}
+
+/* ---- what follows -------------------------------------------------------- */
+
+static void list_members(struct node *n)
+{
+    const struct registry *r = registry_of(n);
+
+    n->n_members = r->n;
+    n->env.voters = 0;
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct registered *from = &r->members[i];
+        struct groups_member *m = &n->members[i];
+        m->id = from->info.id;
+        m->store = from->info.store;
+        m->replica = from->info.replica;
+        m->leaving = from->leaving;
+        memcpy(m->address, from->info.address, sizeof m->address);
+        if (!m->replica && !m->leaving) {
+            n->voter_ids[n->env.voters++] = m->id;
+        }
+    }
+}
+
+static void write_roster(struct node *n)
+{
+    static struct roster r;
+
+    memset(&r, 0, sizeof r);
+    r.cluster = groups_cluster(n->groups);
+    r.store = groups_store(n->groups);
+    r.shards = n->options->shards;
+    for (unsigned i = 0; i < n->n_members; i++) {
+        struct member_info *m = &r.members[r.n++];
+        m->id = n->members[i].id;
+        m->store = n->members[i].store;
+        m->replica = n->members[i].replica;
+        memcpy(m->address, n->members[i].address, sizeof m->address);
+    }
+    if (roster_write(n->options->raft_path, &r) != 0) {
+        log_warn("members_file",
+                 "path=%s why=\"cannot be written; the next "
+                 "start may look for nodes in vain\"",
+                 n->options->raft_path);
+    }
+}
+
+static void look_at_self(struct node *n)
+{
+    const struct registered *self =
+        registry_find(registry_of(n), n->env.node_id);
+    bool out = self == NULL || self->leaving;
+
+    if (out && !n->removed) {
+        log_error("removed",
+                  "node=%" PRIu64
+                  " why=\"this node is taken out of the cluster; stop it when "
+                  "that is done; to come back it needs an empty -raft-path and "
+                  "-join\"",
+                  n->env.node_id);
+    }
+    n->removed = out;
+    if (self != NULL) {
+        n->env.replica = self->info.replica;
+    }
+}
+
+void membership_changed(struct node *n)
+{
+    const struct registry *r = registry_of(n);
+
+    if (!n->group[0].caught_up || r->n == 0) {
+        return; /* what is read now may be long ago */
+    }
+    list_members(n);
+    look_at_self(n);
+    groups_set_members(n->groups, n->members, n->n_members, r->departed,
+                       r->n_departed);
+    write_roster(n);
+    membership_step(n);
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        node_wake(n, LIST_ENTRY(l, struct database, link));
+    }
+}
