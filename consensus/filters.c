@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/err.h"
 #include "consensus/alloc.h"
 #include "consensus/filters_in.h"
 #include "consensus/raft_peek.h"
@@ -90,58 +89,6 @@ static void note_append_entries(struct filters *f,
     }
 }
 
-/* Index of the first of our entries that the message contradicts; 0: none. */
-static raft_index conflict(const struct filters *f,
-                           const struct raft_append_entries *ae)
-{
-    if (peek_term_of(f->raft, ae->prev_log_index) != ae->prev_log_term) {
-        return 0; /* it will be refused */
-    }
-    for (unsigned i = 0; i < ae->n_entries; i++) {
-        raft_index index = ae->prev_log_index + 1 + i;
-        raft_term term = peek_term_of(f->raft, index);
-        if (term == 0) {
-            return 0;
-        }
-        if (term != ae->entries[i].term) {
-            return index;
-        }
-    }
-    return 0;
-}
-
-static int conf_before(const struct filters *f, raft_index below,
-                       struct raft_configuration *conf, raft_index *index)
-{
-    const struct raft_entry *entry = peek_change_before(f->raft, below, index);
-
-    if (entry != NULL) {
-        return raft_conf_decode(entry->buf.base, entry->buf.len, conf);
-    }
-    return f->options.snapshot_conf == NULL
-               ? ERR_NOT_FOUND
-               : f->options.snapshot_conf(f->options.data, conf, index);
-}
-
-/* W12: the core looks for the configuration before one that is cut off in the
- * log only, which may have been shortened, and after a restart it takes any
- * configuration for committed and keeps it. */
-static void take_back_members(struct filters *f,
-                              const struct raft_append_entries *ae)
-{
-    struct raft_configuration conf;
-    raft_index from = conflict(f, ae), index = 0;
-
-    if (from == 0 || ae->term < peek_term(f->raft) ||
-        peek_change_before(f->raft, UINT64_MAX, &index) == NULL ||
-        index < from) {
-        return;
-    }
-    if (conf_before(f, from, &conf, &index) == 0) {
-        peek_set_configuration(f->raft, &conf, index);
-    }
-}
-
 static void deliver(struct filters *f, struct raft_message *m)
 {
     if (must_drop(f, m)) {
@@ -149,7 +96,7 @@ static void deliver(struct filters *f, struct raft_message *m)
     }
     m->server_address = "peer"; /* W1: the core copies it; nobody reads it */
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
-        take_back_members(f, &m->append_entries);
+        filters_take_back_members(f, &m->append_entries);
         note_append_entries(f, &m->append_entries);
     } else if (m->type == RAFT_IO_INSTALL_SNAPSHOT) {
         f->answering = true;

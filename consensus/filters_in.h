@@ -1,5 +1,5 @@
-/* Shared by filters.c (input, appends, life) and filters_send.c (output);
- * nobody else includes this. */
+/* Shared by filters.c (input, appends, life), filters_send.c (output) and
+ * filters_members.c (W12); nobody else includes this. */
 #ifndef CONSENSUS_FILTERS_IN_H
 #define CONSENSUS_FILTERS_IN_H
 
@@ -24,6 +24,10 @@ void filters_complete_late(struct filters *f);
 
 /* Cancel the output that waits. */
 void filters_cancel_held(struct filters *f);
+
+/* Before the message is delivered: it may cut a configuration off. */
+void filters_take_back_members(struct filters *f,
+                               const struct raft_append_entries *ae);
 
 static inline struct filters *filters_of(struct raft_io *io)
 {

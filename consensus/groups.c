@@ -272,6 +272,7 @@ static int start_transport(struct groups *g, char *why, size_t why_size)
         .data = g,
         .hello = members_hello,
         .accept = members_accept,
+        .stranger = members_stranger,
         .join = g->options.join == NULL ? NULL : on_join,
         .refused = members_refused,
         .up = members_up,

@@ -256,3 +256,67 @@ void membership_changed(struct node *n)
         node_wake(n, LIST_ENTRY(l, struct database, link));
     }
 }
+
+/* ---- at the start -------------------------------------------------------- */
+
+static void take_members(struct node *n)
+{
+    const struct roster *r = &n->roster;
+    const struct options *o = n->options;
+
+    n->n_members = r->n > 0 ? r->n : o->n_members;
+    for (unsigned i = 0; i < n->n_members; i++) {
+        struct groups_member *m = &n->members[i];
+        if (r->n > 0) {
+            m->id = r->members[i].id;
+            m->store = r->members[i].store;
+            m->replica = r->members[i].replica;
+            memcpy(m->address, r->members[i].address, ADDRESS_MAX);
+        } else {
+            m->id = o->members[i].id;
+            m->replica = o->members[i].replica;
+            memcpy(m->address, o->members[i].address, ADDRESS_MAX);
+        }
+    }
+}
+
+static bool is_listed(const struct roster *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->members[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who the others are: as this node knew them last, as the cluster tells, or as
+ * the flags name them. */
+int membership_find(struct node *n, char *why, size_t size)
+{
+    struct options *o = &n->own_options;
+    int rv = roster_read(o->raft_path, &n->roster, why, size);
+
+    if (rv != 0 && rv != ERR_NOT_FOUND) {
+        return rv;
+    }
+    if ((rv == ERR_NOT_FOUND || n->roster.joining) && o->join[0] != '\0') {
+        rv = join_cluster(o, &n->roster, why, size);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    if (n->roster.n > 0) {
+        o->shards = n->roster.shards;
+        if (!is_listed(&n->roster, o->node_id)) {
+            snprintf(why, size,
+                     "node %" PRIu64
+                     " was removed from its cluster; to come back it needs an "
+                     "empty -raft-path (now %s) and -join",
+                     o->node_id, o->raft_path);
+            return ERR_MISMATCH;
+        }
+    }
+    take_members(n);
+    return 0;
+}

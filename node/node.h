@@ -121,6 +121,8 @@ void found_place(struct group_state *g, struct database *db);
 void found_forget(struct group_state *g);
 
 /* ---- membership.c: the registry and this node ---- */
+/* Fill n->members before anything else. Returns < 0 with a line in `why`. */
+int membership_find(struct node *n, char *why, size_t size);
 /* The registry has changed, or can be believed from now on. */
 void membership_changed(struct node *n);
 /* Say what there is to say to it. */
