@@ -14,6 +14,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "vfs/image.h"
 
 #define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
 #define REPAIR_AGAIN_US 10000000u /* an image that did not do */
@@ -159,6 +160,7 @@ static void become_ready(struct node *n, struct database *db)
     db->why[0] = '\0';
     db->entry_sent_us = 0;
     db->repaired_us = 0;
+    image_forget(db->path);
     contact_remember(n, db);
     log_info("ready", "db=%s shard=%u txid=%" PRIu64 " pages=%u to_apply=%s",
              db->name, db->group, db->applied.txid, db->checksum.pages,

@@ -441,7 +441,8 @@ static void start_notes(const struct options *o)
 
 int node_run(const struct options *options)
 {
-    struct node n = {.options = options};
+    struct node n = {.options = options,
+                     .image_pace = {.bytes_per_s = options->image_rate}};
     uv_loop_t loop;
     char why[TEXT_MAX + 512];
 

@@ -37,6 +37,8 @@ struct options {
     bool accept_cluster_copy;
     bool help;
     uint64_t max_log_bytes;
+    uint64_t image_rate;  /* bytes a second; 0: no bound */
+    uint64_t scrub_hours; /* 0: never */
     char pane[ADDRESS_MAX];
     bool pane_given, replicate_given, default_path;
 };
