@@ -47,7 +47,8 @@ void scrub_put_off(struct database *db)
 {
     /* Two nodes that wait for each other must not do so for ever. */
     db->scrub.next = 1;
-    next_at(db, PUT_OFF_US + db->env->node_id % 16 * 1000000u);
+    next_at(db, FAILPOINT_ERROR("scrub.due", STEP_US, PUT_OFF_US) +
+                    db->env->node_id % 16 * 1000000u);
 }
 
 void scrub_repair(struct node *n, struct database *db, const uint32_t *pages,

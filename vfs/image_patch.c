@@ -11,13 +11,25 @@
 
 #include "base/err.h"
 #include "base/failpoint.h"
-#include "vfs/wal_format.h"
+#include "vfs/apply_internal.h"
+#include "vfs/image_internal.h"
 #include "wire/entry.h"
 
 struct image_patch {
     struct apply *apply;
     struct checksum sum;
 };
+
+/* Is there room for the database to become so large? Before there is memory for
+ * its table: the number comes from a peer. */
+static int check_size(const struct apply *a, uint32_t pages)
+{
+    uint32_t now = apply_pages(a);
+
+    return pages <= now ? 0
+                        : image_room(a->files.name, (uint64_t)(pages - now) *
+                                                        a->files.page_size);
+}
 
 static int copy_sum(const struct checksum *from, struct checksum *to)
 {
@@ -37,8 +49,11 @@ int image_patch_open(struct apply *a, const struct checksum *sum,
                      uint32_t pages, struct image_patch **out)
 {
     struct image_patch *p = calloc(1, sizeof *p);
-    int err = p == NULL ? -ENOMEM : copy_sum(sum, &p->sum);
+    int err = p == NULL ? -ENOMEM : check_size(a, pages);
 
+    if (err == 0) {
+        err = copy_sum(sum, &p->sum);
+    }
     if (err == 0) {
         err = checksum_resize(&p->sum, pages);
     }
@@ -59,8 +74,11 @@ int image_patch_open(struct apply *a, const struct checksum *sum,
 
 int image_patch_resize(struct image_patch *p, uint32_t pages)
 {
-    int err = pages == 0 ? ERR_CORRUPT : checksum_resize(&p->sum, pages);
+    int err = pages == 0 ? ERR_CORRUPT : check_size(p->apply, pages);
 
+    if (err == 0) {
+        err = checksum_resize(&p->sum, pages);
+    }
     if (err == 0) {
         apply_resize(p->apply, pages);
     }
