@@ -67,6 +67,7 @@ static const struct point {
     {"image.patch", "an image is in the WAL, not committed"},
     {"image.patched", "an image is committed in the WAL, not noted"},
     {"scrub.due", "is it time to look for damage? (error: it is)"},
+    {"scrub.put_off", "nobody can help with damage (error: again at once)"},
     {"scrub.found", "a damaged page was found"},
     {"image.install", "an image is complete beside the database"},
     {"image.aside", "the old database is kept aside"},

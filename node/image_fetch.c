@@ -325,6 +325,15 @@ void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
     }
 }
 
+void image_fetch_lost(struct database *db, uint64_t peer)
+{
+    struct image_fetch *f = db->fetch;
+
+    if (f != NULL && f->peer == peer && f->state != FETCH_INSTALLING) {
+        ask_later(db, RETRY_US);
+    }
+}
+
 void image_fetch_failed(struct node *n, struct database *db, int rv,
                         const char *text)
 {

@@ -131,6 +131,8 @@ void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
                     const struct host_image *m);
 void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m);
+/* The link to that node is down. */
+void image_fetch_lost(struct database *db, uint64_t peer);
 void image_fetch_step(struct node *n, struct database *db);
 void image_fetch_cancel(struct database *db);
 

@@ -47,7 +47,7 @@ void scrub_put_off(struct database *db)
 {
     /* Two nodes that wait for each other must not do so for ever. */
     db->scrub.next = 1;
-    next_at(db, FAILPOINT_ERROR("scrub.due", STEP_US, PUT_OFF_US) +
+    next_at(db, FAILPOINT_ERROR("scrub.put_off", STEP_US, PUT_OFF_US) +
                     db->env->node_id % 16 * 1000000u);
 }
 

@@ -331,7 +331,8 @@ class Damage(Images):
         """The others are away: the copy that is there stays in use."""
         cluster = self.wide_cluster(3)
         node = cluster[3]
-        armed = self.restart_with(node, "scrub.due:1+:error")
+        armed = self.restart_with(node, "scrub.due:1+:error,"
+                                  "scrub.put_off:1+:error")
         self.flip(node, 300)
         for other in cluster.nodes[:2]:
             other.stop()
