@@ -13,6 +13,10 @@
  * holding up heartbeats on the shared connection. */
 #define PART_BYTES_MAX (1u << 20)
 
+/* Pages that one request for an image may ask about, with a hash of 8 bytes
+ * each: 256 KiB, and 64 requests for a database of 8 GiB that is the same. */
+#define IMAGE_RANGE_PAGES_MAX 32768u
+
 /* One message on a session's socket: a part, its page numbers, a header. */
 #define SESSION_BYTES_MAX (2u << 20)
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "node/node.h"
 #include "node/socket_path.h"
+#include "vfs/image.h"
 
 /* The socket can only be taken when no node answers on it; the database only
  * be opened when no session of it lives. */
@@ -50,6 +51,7 @@ static int forget_db(const struct options *o, const struct option_db *db)
     unlink(marker);
     snprintf(marker, sizeof marker, "%s-marmot" SLOT_SUFFIX, db->path);
     unlink(marker);
+    image_forget(db->path);
     contact_forget(o, db->name);
     return 0;
 }

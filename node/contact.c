@@ -14,6 +14,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "vfs/image.h"
 
 #define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
 #define REPAIR_AGAIN_US 10000000u /* an image that did not do */
@@ -197,6 +198,7 @@ static void become_ready(struct node *n, struct database *db)
         contact_remember(n, db);
     }
     db->repaired_us = 0;
+    image_forget(db->path);
     log_info("ready", "db=%s shard=%u txid=%" PRIu64 " pages=%u to_apply=%s",
              db->name, db->group, db->applied.txid, db->checksum.pages,
              list_empty(&db->pending) ? "none" : "some");
@@ -256,6 +258,7 @@ static void catch_up(struct node *n, struct database *db)
              " why=\"the log no longer has what is missing here; it is fetched "
              "from another node\"",
              db->name, db->path, db->applied.txid, db->m->position.txid);
+    db->in_place = true;
     start_fetch(n, db, false);
 }
 

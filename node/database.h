@@ -160,6 +160,10 @@ struct proposal {
     uint64_t sent_leader; /* to whom */
 };
 
+/* Damaged pages that are repaired at once; more have to wait for the next
+ * round. */
+#define DAMAGED_MAX 64
+
 /* An accepted transaction that the local file does not have yet. */
 struct pending {
     struct list link;
@@ -228,6 +232,23 @@ struct database {
     bool job_beside; /* and sessions may write meanwhile */
     uint64_t job_not_before_us;
     struct image_fetch *fetch;
+    bool in_place; /* the image goes into the file as a transaction: the file
+                      is in a state that `checksum` tells, only too old, or
+                      damaged in known pages */
+    struct {
+        uint32_t pages; /* of the database; 0: no image is on its way */
+        uint32_t done;  /* looked at so far */
+        uint32_t received;
+        unsigned percent;
+        uint64_t bytes_per_s; /* of pages received */
+    } image;
+    uint32_t damaged[DAMAGED_MAX]; /* being repaired */
+    unsigned n_damaged;
+    struct {
+        uint32_t next; /* page; 0: between rounds */
+        uint64_t due_us;
+        unsigned rounds, found;
+    } scrub;
     uint64_t repaired_us; /* an image was installed; 0: READY since */
     struct list image_asks;
     unsigned image_readers;

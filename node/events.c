@@ -261,6 +261,7 @@ static void on_peer(void *data, uint64_t peer, bool up)
         struct database *db = LIST_ENTRY(l, struct database, link);
         if (!up) {
             image_send_drop(n, db, peer);
+            image_fetch_lost(db, peer);
             /* The leader forgets our lease when the link goes. */
             if (groups_leader(n->groups, db->group) == peer) {
                 slot_lease_lost(db);

@@ -1,90 +1,229 @@
 /* Images, the side that needs one.
  *
- *   ASKING --BEGIN--> LOADING --all pages--> INSTALLING --> scanned, READY
- *      ^                |
- *      +--silent, NO----+   (the next node in turn is asked)
+ *   ASKING --BEGIN--> PREPARING --> LOADING --all pages--> INSTALLING --> READY
+ *      ^                               |                        |
+ *      +--silent, NO, a write failed---+---- not what it should be
  *
- * First contact with a database that differs compares the two before anything
- * is replaced. */
+ * The next member in turn is asked then, and what has come so far stays: the
+ * hashes of the pages that are here go with every request, and only others are
+ * sent. One answer is written by a job while the next one is on its way; a
+ * third is not asked for, so at most two are in memory.
+ *
+ * In place nothing is asked before the slot is ours: nobody gets it while the
+ * database is not READY. First contact with a database that differs compares
+ * the two before anything is replaced. */
+#include "node/image_fetch.h"
+
+#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
-#include "node/job.h"
-#include "vfs/image.h"
+#include "wire/page.h"
 
 #define SILENT_US 3000000u
 #define RETRY_US 200000u
-
-enum fetch_state { FETCH_ASKING, FETCH_LOADING, FETCH_INSTALLING };
-
-struct image_fetch {
-    enum fetch_state state;
-    uint64_t peer, id, heard_us;
-    unsigned turn; /* which member is asked next */
-    struct image_writer *writer;
-    struct position position;
-    uint64_t checksum;
-    uint32_t page_size, pages, next;
-    unsigned percent;
-};
+#define CLAIM_US 20000u      /* the slot is looked at again */
+#define ALIVE_US 2000000u    /* we are busy, and still there */
+#define GIVE_UP_US 15000000u /* nobody helps with damage */
+#define AFTER_FAILURE_US 1000000u
 
 static uint64_t now(const struct database *db)
 {
     return db->env->now_us(db->env->data);
 }
 
-static void drop_writer(struct image_fetch *f)
+static void wake_after(struct database *db, uint64_t us)
 {
-    if (f->writer != NULL) {
-        image_writer_cancel(f->writer);
-        f->writer = NULL;
-    }
+    db->env->wake_after(db->env->data, db, us);
 }
 
 void image_fetch_cancel(struct database *db)
 {
     if (db->fetch != NULL) {
-        drop_writer(db->fetch);
+        image_load_drop(db->fetch);
+        free(db->fetch->held);
         free(db->fetch);
         db->fetch = NULL;
     }
+    memset(&db->image, 0, sizeof db->image);
 }
 
-/* Ask the next member in turn. */
+/* Another node, `us` from now. */
+static void ask_later(struct database *db, uint64_t us)
+{
+    struct image_fetch *f = db->fetch;
+
+    f->state = FETCH_ASKING;
+    f->peer = 0;
+    f->asked = 0;
+    free(f->held);
+    f->held = NULL;
+    f->heard_us = now(db) + us - RETRY_US;
+    wake_after(db, us);
+}
+
+static void say(struct node *n, struct database *db, uint8_t kind,
+                struct host_image *m)
+{
+    m->db = db->m->uuid;
+    m->id = db->fetch->id;
+    db->fetch->spoke_us = now(db);
+    host_image_send(n, db->fetch->peer, kind, db->group, m);
+}
+
+/* ---- asking -------------------------------------------------------------- */
+
+/* 0: there is no other. */
+static uint64_t next_member(struct node *n, struct image_fetch *f)
+{
+    for (unsigned i = 0; i < n->n_members; i++) {
+        uint64_t id = n->members[f->turn++ % n->n_members].id;
+        if (id != n->env.node_id) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+/* Nobody can help with damage now: what is not damaged is of use meanwhile. */
+static bool gives_up(struct database *db)
+{
+    if (db->n_damaged == 0 || now(db) - db->fetch->helped_us < GIVE_UP_US) {
+        return false;
+    }
+    log_error("not_repaired",
+              "db=%s path=%s pages=%u why=\"no other node has the database at "
+              "this position\": it is tried again",
+              db->name, db->path, db->n_damaged);
+    image_fetch_cancel(db);
+    db->in_place = false;
+    db->n_damaged = 0;
+    db->state = DB_READY;
+    scrub_put_off(db);
+    return true;
+}
+
+/* It is not known what the file holds. */
+static void read_again(struct database *db)
+{
+    image_fetch_cancel(db);
+    db->in_place = false;
+    db->n_damaged = 0;
+    db->state = DB_OPENING;
+    db->env->wake(db->env->data, db);
+}
+
+/* Ask the next member in turn. There is no job. */
 static void ask(struct node *n, struct database *db)
 {
     struct image_fetch *f = db->fetch;
-    struct host_image m = {.db = db->m->uuid};
+    struct host_image m = {.first = 0};
     struct uuid random;
 
-    drop_writer(f);
-    f->state = FETCH_ASKING;
+    if (gives_up(db)) {
+        return;
+    }
+    if (db->in_place && f->patch == NULL) {
+        if (!slot_claim(db)) {
+            ask_later(db, CLAIM_US);
+            return;
+        }
+        if (db->look_again) {
+            read_again(db);
+            return;
+        }
+    }
+    ask_later(db, RETRY_US);
     f->heard_us = now(db);
-    f->peer = n->members[f->turn++ % n->n_members].id;
-    db->env->wake_after(db->env->data, db, RETRY_US);
-    if (f->peer == db->env->node_id || uuid_random(&random) != 0) {
+    f->peer = next_member(n, f);
+    if (f->peer == 0 || uuid_random(&random) != 0) {
         f->peer = 0;
         return;
     }
     memcpy(&f->id, random.b, sizeof f->id);
-    m.id = f->id;
-    host_image_send(n, f->peer, HOST_IMAGE_ASK, db->group, &m);
+    say(n, db, HOST_IMAGE_ASK, &m);
 }
 
 void image_fetch_start(struct node *n, struct database *db)
 {
+    db->in_place = FAILPOINT_ERROR("image.in_place", true, db->in_place);
     if (db->fetch == NULL) {
         db->fetch = calloc(1, sizeof *db->fetch);
+        if (db->fetch == NULL) {
+            node_fatal(n, "out of memory");
+            return;
+        }
+        db->fetch->helped_us = now(db);
     }
-    if (db->fetch == NULL) {
-        node_fatal(n, "out of memory");
+    if (db->job == NULL) {
+        ask(n, db);
+    } else {
+        ask_later(db, RETRY_US);
+    }
+}
+
+/* ---- what is asked for --------------------------------------------------- */
+
+/* Their hashes, or nothing when there are none. */
+static int append_hashes(const struct image_fetch *f, uint32_t count,
+                         struct buf *out)
+{
+    const uint64_t *hashes = image_load_sum(f)->hashes + f->next - 1;
+    uint8_t *to = buf_room(out, 8u * (size_t)count);
+    bool any = false;
+
+    if (to == NULL) {
+        return out->err;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        put_le64(to + 8u * i, hashes[i]);
+        any = any || hashes[i] != 0;
+    }
+    if (any) {
+        buf_added(out, 8u * (size_t)count);
+    }
+    return 0;
+}
+
+static void ask_pages(struct node *n, struct database *db)
+{
+    struct image_fetch *f = db->fetch;
+    struct host_image m = {.first = f->next};
+    uint32_t left = f->pages - f->next + 1;
+    uint64_t wait = image_pace_wait(&n->image_pace, now(db));
+    struct buf hashes;
+
+    if (f->asked != 0 || f->held != NULL || f->next > f->pages) {
         return;
     }
-    ask(n, db);
+    if (wait > 0) {
+        wake_after(db, wait);
+        return;
+    }
+    m.count = f->range < left ? f->range : left;
+    buf_init(&hashes, 8u * IMAGE_RANGE_PAGES_MAX);
+    if (append_hashes(f, m.count, &hashes) == 0) {
+        m.part = hashes.data;
+        m.part_len = hashes.len;
+        f->asked = m.count;
+        f->heard_us = now(db);
+        say(n, db, HOST_IMAGE_MORE, &m);
+    }
+    buf_close(&hashes);
+}
+
+static void keep_alive(struct node *n, struct database *db)
+{
+    struct host_image m = {.first = 0};
+
+    if (now(db) - db->fetch->spoke_us >= ALIVE_US) {
+        say(n, db, HOST_IMAGE_MORE, &m);
+    }
 }
 
 void image_fetch_step(struct node *n, struct database *db)
@@ -92,29 +231,30 @@ void image_fetch_step(struct node *n, struct database *db)
     struct image_fetch *f = db->fetch;
     uint64_t patience;
 
-    if (f == NULL || db->job != NULL || f->state == FETCH_INSTALLING) {
+    if (f == NULL || n->stopping || f->state == FETCH_INSTALLING) {
         return;
     }
-    patience = f->state == FETCH_ASKING && f->peer == 0 ? RETRY_US : SILENT_US;
-    if (now(db) - f->heard_us >= patience) {
+    wake_after(db, RETRY_US);
+    if (f->state == FETCH_LOADING) {
+        ask_pages(n, db);
+    }
+    if (f->state != FETCH_ASKING) {
+        keep_alive(n, db);
+    }
+    if (db->job != NULL || (f->state == FETCH_LOADING && f->asked == 0)) {
+        return;
+    }
+    patience = f->peer == 0 ? RETRY_US : SILENT_US;
+    if (now(db) >= f->heard_us + patience) {
         ask(n, db);
-    } else {
-        db->env->wake_after(db->env->data, db, RETRY_US);
     }
 }
+
+/* ---- what comes ---------------------------------------------------------- */
 
 static bool is_ours(const struct database *db, uint64_t peer, uint64_t id)
 {
     return db->fetch != NULL && db->fetch->peer == peer && db->fetch->id == id;
-}
-
-static void want_more(struct node *n, struct database *db)
-{
-    struct image_fetch *f = db->fetch;
-    struct host_image m = {.db = db->m->uuid, .id = f->id, .first = f->next};
-
-    m.count = PART_BYTES_MAX / f->page_size;
-    host_image_send(n, f->peer, HOST_IMAGE_MORE, db->group, &m);
 }
 
 /* Everything accepted after the image must be in db->pending. */
@@ -132,37 +272,46 @@ void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m)
 {
     struct image_fetch *f = db->fetch;
-    int rv;
 
-    if (!is_ours(db, peer, m->id) || f->state != FETCH_ASKING) {
+    if (!is_ours(db, peer, m->id) || f->state != FETCH_ASKING ||
+        db->job != NULL) {
         return;
     }
-    if (!new_enough(db, m->position.txid) || m->pages == 0 ||
-        m->page_size < 512 || m->page_size > 65536) {
-        f->peer = 0; /* another node, in a moment */
+    if (!new_enough(db, m->position.txid) || !page_number_valid(m->pages) ||
+        !page_size_valid(m->page_size)) {
+        ask_later(db, RETRY_US);
         return;
     }
-    rv = image_writer_open(db->path, m->page_size, m->pages, &f->writer);
-    if (rv != 0) {
-        f->writer = NULL;
-        f->peer = 0;
-        log_error("image_no_room",
-                  "db=%s pages=%u why=\"%s\": nothing was "
-                  "touched; it is tried again",
-                  db->name, m->pages, err_str(rv));
-        return;
-    }
-    f->state = FETCH_LOADING;
+    f->state = FETCH_PREPARING;
     f->position = m->position;
     f->checksum = m->checksum;
     f->page_size = m->page_size;
     f->pages = m->pages;
     f->next = 1;
-    f->percent = 0;
-    f->heard_us = now(db);
-    log_info("image_fetching", "db=%s node=%" PRIu64 " pages=%u", db->name,
-             peer, f->pages);
-    want_more(n, db);
+    f->range = image_next_range(0, 0, f->page_size);
+    f->heard_us = f->helped_us = now(db);
+    f->in_place = db->in_place && db->apply != NULL &&
+                  apply_page_size(db->apply) == f->page_size;
+    if (db->image.pages == 0) {
+        image_progress_begin(&f->progress, now(db));
+    }
+    db->image.pages = f->pages;
+    db->image.percent = 0;
+    log_info("image_fetching", "db=%s node=%" PRIu64 " pages=%u in_place=%s",
+             db->name, peer, f->pages, f->in_place ? "yes" : "no");
+    image_load_prepare(n, db);
+}
+
+void image_fetch_prepared(struct node *n, struct database *db, int rv)
+{
+    struct image_fetch *f = db->fetch;
+
+    if (rv != 0) {
+        image_fetch_failed(n, db, rv, "");
+    } else if (f->state == FETCH_PREPARING && !n->stopping) {
+        f->state = FETCH_LOADING;
+        ask_pages(n, db);
+    }
 }
 
 void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
@@ -170,141 +319,91 @@ void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
 {
     (void)n;
     if (is_ours(db, peer, m->id) && db->fetch->state != FETCH_INSTALLING) {
-        db->fetch->state = FETCH_ASKING;
-        db->fetch->peer = 0;
-        db->fetch->heard_us = now(db);
-        db->env->wake_after(db->env->data, db, RETRY_US);
+        ask_later(db, RETRY_US);
     }
 }
 
-/* ---- install ------------------------------------------------------------- */
-
-struct install_job {
-    struct job job;
-    char aside[PATH_MAX];
-    char other[PATH_MAX + 16];
-    bool differs;
-};
-
-static void run_install(struct job *job)
-{
-    struct install_job *i = LIST_ENTRY(job, struct install_job, job);
-    struct database *db = job->db;
-    struct image_fetch *f = db->fetch;
-    /* Once: should an image not do, there is no more to be kept. */
-    bool keep = (db->kind == FILE_WAL || db->kind == FILE_ROLLBACK) &&
-                db->repaired_us == 0;
-
-    if (db->compare && !db->member) {
-        snprintf(i->other, sizeof i->other, "%s.marmot-image", db->path);
-        job->rv =
-            image_same_content(db->path, i->other, job->text, sizeof job->text);
-        i->differs = job->rv == ERR_MISMATCH;
-        if (job->rv != 0 &&
-            !(i->differs && job->node->options->accept_cluster_copy)) {
-            return;
-        }
-    }
-    if (db->apply != NULL) {
-        apply_close(db->apply, false);
-        db->apply = NULL;
-    }
-    job->rv = image_writer_install(f->writer, f->checksum, keep, i->aside);
-    if (job->rv == 0) {
-        f->writer = NULL;
-    }
-}
-
-static void refuse(struct node *n, struct database *db, const char *difference)
-{
-    snprintf(
-        db->why, sizeof db->why,
-        "%.4000s holds another database than the cluster's `%s` (%.200s; the "
-        "cluster has %u pages at txid %" PRIu64
-        "): nothing was touched. "
-        "Move the file away, or start with -accept-cluster-copy to "
-        "replace it and keep the old one aside",
-        db->path, db->name, difference, db->fetch->pages,
-        db->fetch->position.txid);
-    db->state = DB_REFUSED;
-    node_fatal(n, db->why);
-}
-
-static void installed(struct database *db, const char *aside)
+void image_fetch_lost(struct database *db, uint64_t peer)
 {
     struct image_fetch *f = db->fetch;
 
-    placing_applied(db, &f->position, f->checksum, f->pages);
-    pending_drop(db, f->position.txid);
-    db->kind = FILE_WAL;
-    db->scanned = false;
-    db->repaired_us = now(db);
-    log_info("image_installed", "db=%s txid=%" PRIu64 " pages=%u aside=%s",
-             db->name, f->position.txid, f->pages, aside[0] ? aside : "none");
-    image_fetch_cancel(db);
-    db->state = DB_OPENING;
+    if (f != NULL && f->peer == peer && f->state != FETCH_INSTALLING) {
+        ask_later(db, RETRY_US);
+    }
 }
 
-static void install_done(struct job *job)
+void image_fetch_failed(struct node *n, struct database *db, int rv,
+                        const char *text)
 {
-    struct install_job *i = LIST_ENTRY(job, struct install_job, job);
-    struct database *db = job->db;
     struct image_fetch *f = db->fetch;
 
-    if (job->rv == 0) {
-        installed(db, i->aside);
-    } else if (i->differs) {
-        refuse(job->node, db, job->text);
+    (void)n;
+    if (rv == ERR_FULL || rv == -ENOSPC) {
+        log_error("image_no_room",
+                  "db=%s pages=%u why=\"%s\": the database is as it was; it is "
+                  "tried again",
+                  db->name, f->pages, err_str(rv));
     } else {
-        log_error("image_failed", "db=%s why=\"%s\" %s", db->name,
-                  err_str(job->rv), job->text);
-        drop_writer(f);
-        f->state = FETCH_ASKING;
-        f->peer = 0;
-        f->heard_us = now(db);
+        log_error("image_failed", "db=%s node=%" PRIu64 " why=\"%s\" %s",
+                  db->name, f->peer, err_str(rv), text);
     }
-    free(i);
+    /* With other pages it may yet be right: another node is asked for those
+     * that differ. */
+    if (rv != ERR_MISMATCH && rv != ERR_CORRUPT) {
+        image_load_drop(f);
+    }
+    if (rv == ERR_FOREIGN && f->in_place) {
+        read_again(db);
+        return;
+    }
+    ask_later(db, AFTER_FAILURE_US);
 }
 
 /* ---- pages --------------------------------------------------------------- */
 
-static int write_pages(struct image_fetch *f, const struct host_image *m)
+static void note_progress(struct database *db)
 {
-    struct entry_page_cursor c;
-    struct entry e;
-    uint8_t *image;
-    uint32_t number;
-    int rv = entry_decode(m->part, m->part_len, &e);
+    struct image_fetch *f = db->fetch;
+    uint64_t us = now(db) - f->progress.begun_us + 1;
 
-    if (rv != 0 || e.kind != ENTRY_PART ||
-        e.txn.pages.page_size != f->page_size) {
-        return rv != 0 ? rv : ERR_CORRUPT;
+    db->image.done = f->next - 1;
+    db->image.percent = (unsigned)(100ull * db->image.done / f->pages);
+    db->image.bytes_per_s = (uint64_t)((double)db->image.received *
+                                       f->page_size * 1e6 / (double)us);
+    if (image_progress_due(&f->progress, now(db), db->image.percent)) {
+        log_info("image_progress",
+                 "db=%s node=%" PRIu64
+                 " percent=%u pages=%u/%u received=%u "
+                 "mb_s=%.1f",
+                 db->name, f->peer, db->image.percent, db->image.done, f->pages,
+                 db->image.received, (double)db->image.bytes_per_s / 1e6);
     }
-    image = malloc(f->page_size);
-    if (image == NULL) {
-        return ERR_FULL;
-    }
-    entry_pages_begin(&e.txn.pages, &c);
-    while ((rv = entry_pages_next(&c, &number, image)) == 0) {
-        /* In order, so that memory for hashes follows what was received. */
-        rv = number < m->first || number - m->first >= m->count
-                 ? ERR_CORRUPT
-                 : image_writer_page(f->writer, number, image);
-        if (rv != 0) {
-            break;
-        }
-    }
-    free(image);
-    return rv == ERR_NOT_FOUND ? 0 : rv;
 }
 
-static void progress(const struct database *db, struct image_fetch *f)
+static struct image_answer *keep_answer(const struct host_image *m)
 {
-    unsigned percent = (unsigned)(100ull * (f->next - 1) / f->pages);
+    struct image_answer *a = malloc(sizeof *a + m->part_len);
 
-    if (percent >= f->percent + 10) {
-        f->percent = percent;
-        log_info("image_progress", "db=%s percent=%u", db->name, percent);
+    if (a != NULL) {
+        a->first = m->first;
+        a->count = m->count;
+        a->len = m->part_len;
+        memcpy(a->part, m->part, m->part_len);
+    }
+    return a;
+}
+
+/* All is here and written: check it and put it in place. */
+static void maybe_install(struct node *n, struct database *db)
+{
+    struct image_fetch *f = db->fetch;
+    struct host_image m = {.first = 0};
+
+    if (f->state == FETCH_LOADING && f->next > f->pages && f->held == NULL &&
+        db->job == NULL) {
+        say(n, db, HOST_IMAGE_END, &m);
+        f->state = FETCH_INSTALLING;
+        image_load_install(n, db);
     }
 }
 
@@ -312,35 +411,54 @@ void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m)
 {
     struct image_fetch *f = db->fetch;
-    struct install_job *i;
-    struct host_image end = {.db = db->m->uuid, .id = m->id};
-    int rv;
+    struct image_answer *a = NULL;
 
-    if (!is_ours(db, peer, m->id) || f->state != FETCH_LOADING ||
-        m->first != f->next || m->count == 0 ||
-        m->count > f->pages - f->next + 1) {
+    if (!is_ours(db, peer, m->id) || f->state != FETCH_LOADING) {
         return;
     }
-    f->heard_us = now(db);
-    rv = write_pages(f, m);
-    if (rv != 0) {
-        log_error("image_failed", "db=%s why=\"%s\"", db->name, err_str(rv));
-        image_fetch_no(n, db, peer, m);
-        return;
+    f->heard_us = f->helped_us = now(db);
+    if (m->count == 0 || m->first != f->next || m->count > f->asked) {
+        return; /* a sign of life, or nonsense: it will time out */
     }
+    if (m->part_len > 0) {
+        a = keep_answer(m);
+        if (a == NULL) {
+            ask_later(db, AFTER_FAILURE_US);
+            return;
+        }
+    }
+    image_pace_spend(&n->image_pace, now(db), m->part_len);
+    f->range = image_next_range(f->asked, m->count, f->page_size);
+    f->asked = 0;
     f->next += m->count;
-    progress(db, f);
-    if (f->next <= f->pages) {
-        want_more(n, db);
+    note_progress(db);
+    if (a != NULL && db->job != NULL) {
+        f->held = a;
+    } else if (a != NULL) {
+        image_load_write(n, db, a);
+    }
+    ask_pages(n, db);
+    maybe_install(n, db);
+}
+
+void image_fetch_written(struct node *n, struct database *db, int rv,
+                         uint32_t pages)
+{
+    struct image_fetch *f = db->fetch;
+    struct image_answer *a = f->held;
+
+    db->image.received += pages;
+    if (rv != 0) {
+        image_fetch_failed(n, db, rv, "");
         return;
     }
-    host_image_send(n, peer, HOST_IMAGE_END, db->group, &end);
-    i = calloc(1, sizeof *i);
-    if (i == NULL || db->job != NULL) {
-        free(i);
-        image_fetch_no(n, db, peer, m);
+    if (f->state != FETCH_LOADING || n->stopping) {
         return;
     }
-    f->state = FETCH_INSTALLING;
-    job_start(n, db, &i->job, run_install, install_done);
+    f->held = NULL;
+    if (a != NULL) {
+        image_load_write(n, db, a);
+    }
+    ask_pages(n, db);
+    maybe_install(n, db);
 }

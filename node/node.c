@@ -451,6 +451,7 @@ int node_run(const struct options *options)
 
     n.own_options = *options;
     n.options = &n.own_options;
+    n.image_pace.bytes_per_s = options->image_rate;
     if (membership_find(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);
         return 1;

@@ -7,6 +7,7 @@
 
 #include "consensus/groups.h"
 #include "node/database.h"
+#include "node/image_pace.h"
 #include "node/lease_table.h"
 #include "node/machine.h"
 #include "node/options.h"
@@ -43,6 +44,7 @@ struct node {
     uv_timer_t timer;    /* for databases that asked to be woken */
     uint64_t timer_at_us;
     uv_signal_t sigterm, sigint;
+    struct image_pace image_pace; /* of all images, both ways */
     bool stopping, ready_said;
     bool sessions_closed, groups_stopped;
     uint64_t stop_at_us; /* sessions may finish until then */
@@ -173,8 +175,18 @@ void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
                     const struct host_image *m);
 void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m);
+/* The link to that node is down. */
+void image_fetch_lost(struct database *db, uint64_t peer);
 void image_fetch_step(struct node *n, struct database *db);
 void image_fetch_cancel(struct database *db);
+
+/* ---- scrub.c: pages against the hashes of what was written ---- */
+void scrub_step(struct node *n, struct database *db);
+/* These pages are not what was written: fetch them from another node. */
+void scrub_repair(struct node *n, struct database *db, const uint32_t *pages,
+                  unsigned count);
+/* The repair did not work out: look again in a while. */
+void scrub_put_off(struct database *db);
 
 /* ---- cleanup.c: -cleanup ---- */
 int cleanup_run(const struct options *options);

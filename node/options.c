@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/image_pace.h"
+
 const char options_help[] =
     "usage: marmot -node-id N [flags]\n"
     "Replicates SQLite databases between nodes. One or two dashes, `=` or a\n"
@@ -32,6 +34,11 @@ const char options_help[] =
     "  -max-log-bytes N            what the logs are shortened to, together\n"
     "                              (default 16 MiB)\n"
     "  -max-log-entries N          the same per shard, in entries (16384)\n"
+    "  -image-rate BYTES_PER_S     bound for whole databases sent and "
+    "received\n"
+    "                              (default none)\n"
+    "  -scrub-hours N              how often files are searched for damage\n"
+    "                              (default 24; 0: never)\n"
     "  -accept-cluster-copy        replace a database that differs from the\n"
     "                              cluster's; the old file is kept aside\n"
     "  -insecure                   allow a -bind that is not loopback\n"
@@ -278,6 +285,8 @@ enum flag {
     F_RAFT_PATH,
     F_MAX_LOG,
     F_MAX_ENTRIES,
+    F_IMAGE_RATE,
+    F_SCRUB,
     F_ACCEPT,
     F_INSECURE,
     F_CLEANUP,
@@ -299,6 +308,8 @@ static const struct option flags[] = {
     {"raft-path", required_argument, NULL, F_RAFT_PATH},
     {"max-log-bytes", required_argument, NULL, F_MAX_LOG},
     {"max-log-entries", required_argument, NULL, F_MAX_ENTRIES},
+    {"image-rate", required_argument, NULL, F_IMAGE_RATE},
+    {"scrub-hours", required_argument, NULL, F_SCRUB},
     {"accept-cluster-copy", optional_argument, NULL, F_ACCEPT},
     {"insecure", optional_argument, NULL, F_INSECURE},
     {"cleanup", optional_argument, NULL, F_CLEANUP},
@@ -359,6 +370,12 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
         }
         o->max_log_entries = (unsigned)n;
         return 0;
+    case F_IMAGE_RATE:
+        return parse_number(p, "image-rate", arg, IMAGE_RATE_MIN, INT64_MAX,
+                            &o->image_rate);
+    case F_SCRUB:
+        return parse_number(p, "scrub-hours", arg, 0, 24 * 365,
+                            &o->scrub_hours);
     case F_ACCEPT:
         return parse_bool(p, "accept-cluster-copy", arg,
                           &o->accept_cluster_copy);
@@ -500,8 +517,10 @@ int options_parse(struct options *o, int argc, char **argv, char *why,
     struct parse p = {o, why, why_size};
     int flag;
 
-    *o = (struct options){
-        .shards = 16, .max_log_bytes = 16u << 20, .max_log_entries = 16384};
+    *o = (struct options){.shards = 16,
+                          .max_log_bytes = 16u << 20,
+                          .max_log_entries = 16384,
+                          .scrub_hours = 24};
     snprintf(o->bind, sizeof o->bind, "127.0.0.1:8610");
     snprintf(o->pane, sizeof o->pane, "localhost:6010");
     opterr = 0;

@@ -39,6 +39,8 @@ struct options {
     bool help;
     uint64_t max_log_bytes;
     unsigned max_log_entries;
+    uint64_t image_rate;  /* bytes a second; 0: no bound */
+    uint64_t scrub_hours; /* 0: never */
     char pane[ADDRESS_MAX];
     bool pane_given, replicate_given, default_path;
 };

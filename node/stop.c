@@ -56,6 +56,14 @@ static bool busy(const struct node *n)
     return false;
 }
 
+/* A transaction of an image must not outlive the file. */
+static void cancel_fetches(struct node *n)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        image_fetch_cancel(LIST_ENTRY(l, struct database, link));
+    }
+}
+
 void stop_begin(struct node *n)
 {
     if (n->stopping) {
@@ -76,6 +84,7 @@ void stop_step(struct node *n)
         close_sessions(n);
     }
     if (n->groups_stopped && !busy(n)) {
+        cancel_fetches(n);
         applier_close_all(n);
         uv_stop(n->loop);
     }

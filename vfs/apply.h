@@ -79,6 +79,15 @@ int apply_page(struct apply *a, uint32_t number, const uint8_t *image);
 int apply_commit(struct apply *a, struct wal_state *state);
 void apply_abort(struct apply *a);
 
+/* The open transaction ends with `db_pages` pages instead. Pages that were
+ * given and are beyond that end count no more; a page may be given again, and
+ * its last image is the one that counts. */
+void apply_resize(struct apply *a, uint32_t db_pages);
+
+/* Give back the room that an aborted transaction took in the WAL. Call only
+ * while no session has the write slot and no transaction is open. */
+int apply_trim(struct apply *a);
+
 /* fsync the WAL: everything committed before the call survives a power loss
  * once it returns 0. */
 int apply_sync(struct apply *a);

@@ -285,3 +285,29 @@ void apply_abort(struct apply *a)
     a->txn.open = false;
     a->txn.buffered = a->txn.count = 0;
 }
+
+void apply_resize(struct apply *a, uint32_t db_pages)
+{
+    assert(a->txn.open && db_pages > 0);
+    a->txn.db_pages = db_pages;
+}
+
+int apply_trim(struct apply *a)
+{
+    sqlite3_file *wal = a->files.wal;
+    uint64_t end;
+    sqlite3_int64 size;
+    int err = load_expected(a), rc;
+
+    if (err != 0) {
+        return err;
+    }
+    end = a->h.frames == 0
+              ? WAL_HEADER_BYTES
+              : wal_frame_offset(a->files.page_size, a->h.frames + 1);
+    rc = wal->pMethods->xFileSize(wal, &size);
+    if (rc == SQLITE_OK && (uint64_t)size > end) {
+        rc = wal->pMethods->xTruncate(wal, (sqlite3_int64)end);
+    }
+    return sqlite_code_err(rc);
+}

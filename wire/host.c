@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/limits.h"
+#include "wire/page.h"
 
 #define LEASE_BYTES 32
 #define IMAGE_BYTES 64
@@ -72,4 +74,14 @@ int host_image_decode(const void *bytes, size_t len, struct host_image *m)
     m->part = p + IMAGE_BYTES;
     m->part_len = len - IMAGE_BYTES;
     return 0;
+}
+
+bool host_image_range_valid(const struct host_image *m)
+{
+    if (m->count > IMAGE_RANGE_PAGES_MAX ||
+        (m->part_len != 0 && m->part_len != 8u * (size_t)m->count)) {
+        return false;
+    }
+    return m->count == 0 || (m->first != 0 && m->first <= PAGE_NUMBER_MAX &&
+                             m->count - 1 <= PAGE_NUMBER_MAX - m->first);
 }

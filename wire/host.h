@@ -4,6 +4,7 @@
 #ifndef WIRE_HOST_H
 #define WIRE_HOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,8 +20,8 @@ enum host_kind {
     HOST_IMAGE_ASK,               /* give me the database */
     HOST_IMAGE_BEGIN,             /* what follows on request */
     HOST_IMAGE_NO,                /* not from me */
-    HOST_IMAGE_MORE,              /* send these pages */
-    HOST_IMAGE_PAGES,             /* pages, as an ENTRY_PART */
+    HOST_IMAGE_MORE,              /* which of these pages are others? */
+    HOST_IMAGE_PAGES,             /* those, as an ENTRY_PART */
     HOST_IMAGE_END                /* the reader may be closed */
 };
 
@@ -40,9 +41,12 @@ struct host_image {
     struct position position;
     uint64_t checksum;
     uint32_t page_size, pages;
-    /* HOST_IMAGE_MORE: */
+    /* HOST_IMAGE_MORE: the pages asked about; PAGES: those answered. 0 of them:
+     * nothing but a sign of life. */
     uint32_t first, count;
-    /* HOST_IMAGE_PAGES: an encoded ENTRY_PART, borrowed. */
+    /* Borrowed. HOST_IMAGE_PAGES: an encoded ENTRY_PART, empty when no page
+     * differs. HOST_IMAGE_MORE: the hashes of the pages that the asker has, u64
+     * each, 0 where it has none; empty: it has none of all. */
     const uint8_t *part;
     size_t part_len;
 };
@@ -51,5 +55,9 @@ int host_lease_encode(const struct host_lease *l, struct buf *out);
 int host_lease_decode(const void *bytes, size_t len, struct host_lease *l);
 int host_image_encode(const struct host_image *m, struct buf *out);
 int host_image_decode(const void *bytes, size_t len, struct host_image *m);
+
+/* Is a HOST_IMAGE_MORE's range one that can be, and are there as many hashes as
+ * pages, or none? */
+bool host_image_range_valid(const struct host_image *m);
 
 #endif

@@ -71,6 +71,18 @@ void image_send_drop(struct node *n, struct database *db, uint64_t peer)
     (void)peer;
 }
 
+void image_fetch_lost(struct database *db, uint64_t peer)
+{
+    (void)db;
+    (void)peer;
+}
+
+void scrub_step(struct node *n, struct database *db)
+{
+    (void)n;
+    (void)db;
+}
+
 void server_step(struct database *db)
 {
     (void)db;

@@ -107,6 +107,8 @@ static void without_flags_everything_has_the_documented_default(void **state)
     assert_string_equal(l->o.raft_path, "/tmp/marmot.db-raft");
     assert_int_equal(l->o.max_log_bytes, 16 << 20);
     assert_int_equal(l->o.max_log_entries, 16384);
+    assert_int_equal(l->o.image_rate, 0);
+    assert_int_equal(l->o.scrub_hours, 24);
     assert_string_equal(l->o.pane, "localhost:6010");
     assert_false(l->o.replica || l->o.verbose || l->o.cleanup ||
                  l->o.insecure || l->o.accept_cluster_copy || l->o.help ||
@@ -126,6 +128,7 @@ static void every_flag_is_taken(void **state)
          "-insecure -advertise host-3:100 "
          "-bootstrap 1@host-1:8610,2@host-2:8610/replica -role voter "
          "-shards 4 -raft-path /raft -max-log-bytes 2097152 "
+         "-image-rate 1000000 -scrub-hours 6 "
          "-accept-cluster-copy -bind-pane 0.0.0.0:6001 -replicate t1,t2 "
          "-verbose");
     assert_int_equal(l->o.node_id, 3);
@@ -141,6 +144,8 @@ static void every_flag_is_taken(void **state)
     assert_int_equal(l->o.shards, 4);
     assert_string_equal(l->o.raft_path, "/raft");
     assert_int_equal(l->o.max_log_bytes, 2097152);
+    assert_int_equal(l->o.image_rate, 1000000);
+    assert_int_equal(l->o.scrub_hours, 6);
     assert_true(l->o.accept_cluster_copy);
     assert_true(l->o.insecure);
     assert_int_equal(l->o.n_members, 3);
@@ -193,7 +198,8 @@ static void help_needs_nothing_else_and_lists_every_flag(void **state)
         "-db-path",       "-node-id",   "-bind",    "-advertise",
         "-bootstrap",     "-role",      "-shards",  "-raft-path",
         "-max-log-bytes", "-insecure",  "-cleanup", "-accept-cluster-copy",
-        "-bind-pane",     "-replicate", "-verbose"};
+        "-bind-pane",     "-replicate", "-verbose", "-image-rate",
+        "-scrub-hours"};
     struct line *l = *state;
 
     good(l, "-help");
@@ -314,6 +320,12 @@ static void numbers_have_bounds(void **state)
     bad(l, "-node-id 1 -max-log-bytes 1GiB", "-max-log-bytes 1GiB");
     good(l, "-node-id 1 -max-log-bytes 1048576");
     assert_int_equal(l->o.max_log_bytes, 1048576);
+    bad(l, "-node-id 1 -image-rate 65535", "-image-rate 65535");
+    bad(l, "-node-id 1 -image-rate 0", "-image-rate 0");
+    good(l, "-node-id 1 -image-rate 65536");
+    bad(l, "-node-id 1 -scrub-hours 8761", "-scrub-hours 8761");
+    good(l, "-node-id 1 -scrub-hours 0");
+    assert_int_equal(l->o.scrub_hours, 0);
 }
 
 static void addresses_need_a_port(void **state)

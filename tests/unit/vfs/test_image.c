@@ -53,7 +53,7 @@ static struct image_writer *make_image(const struct place *p,
         assert_int_equal(image_writer_page(w, n, image), 0);
         *checksum ^= page_hash(n, image, p->page_size);
     }
-    assert_int_equal(image_writer_checksum(w), *checksum);
+    assert_int_equal(image_writer_sum(w)->sum, *checksum);
     free(bytes);
     return w;
 }
@@ -337,8 +337,8 @@ static void a_wrong_image_is_refused(void **state)
     assert_int_equal(image_writer_page(w, 100000, image), ERR_CORRUPT);
     /* The last image of a page counts. */
     assert_int_equal(image_writer_page(w, 1, image), 0);
-    assert_true(image_writer_checksum(w) != checksum);
-    assert_int_equal(image_writer_install(w, image_writer_checksum(w), 0, NULL),
+    assert_true(image_writer_sum(w)->sum != checksum);
+    assert_int_equal(image_writer_install(w, image_writer_sum(w)->sum, 0, NULL),
                      ERR_CORRUPT); /* page 1 is not in WAL mode */
     image_writer_cancel(w);
     assert_int_equal(image_writer_open(p.path, 1000, 1, &w), ERR_CORRUPT);
@@ -349,6 +349,157 @@ static void a_wrong_image_is_refused(void **state)
     /* Something that is no database stays. */
     spill(p.path, (const uint8_t *)"hello, this is text", 19);
     assert_int_equal(install(&p, 1, NULL), ERR_CORRUPT);
+    place_close(&p);
+}
+
+/* The model's pages first..last into `w`. */
+static void write_some(const struct place *p, struct image_writer *w,
+                       uint32_t first, uint32_t last)
+{
+    size_t len;
+    uint8_t *bytes = slurp(p->model, &len);
+
+    for (uint32_t n = first; n <= last; n++) {
+        assert_int_equal(
+            image_writer_page(w, n, bytes + (size_t)(n - 1) * p->page_size), 0);
+    }
+    free(bytes);
+}
+
+static uint32_t model_pages(const struct place *p)
+{
+    struct stat st;
+
+    assert_int_equal(stat(p->model, &st), 0);
+    return (uint32_t)(st.st_size / p->page_size);
+}
+
+static uint64_t model_hash(const struct place *p, uint32_t number)
+{
+    size_t len;
+    uint8_t *bytes = slurp(p->model, &len);
+    uint64_t hash = page_hash(
+        number, bytes + (size_t)(number - 1) * p->page_size, p->page_size);
+
+    free(bytes);
+    return hash;
+}
+
+static void what_was_received_outlives_the_writer(void **state)
+{
+    struct place p;
+    struct image_writer *w;
+    const struct checksum *sum;
+    uint32_t pages;
+    uint64_t checksum;
+
+    (void)state;
+    place_open(&p, 1024);
+    pages = model_pages(&p);
+    image_writer_cancel(make_image(&p, &checksum));
+    assert_int_equal(image_writer_resume(p.path, 1024, pages, NULL, &w), 0);
+    sum = image_writer_sum(w);
+    assert_int_equal(sum->pages, pages);
+    assert_int_equal(sum->hashes[4], 0); /* nothing yet */
+    write_some(&p, w, 1, 20);
+    image_writer_keep(w);
+    assert_true(file_exists(p.path, ".marmot-image"));
+
+    assert_int_equal(image_writer_resume(p.path, 1024, pages, NULL, &w), 0);
+    sum = image_writer_sum(w);
+    for (uint32_t n = 1; n <= 20; n++) {
+        assert_int_equal(sum->hashes[n - 1], model_hash(&p, n));
+    }
+    assert_int_not_equal(sum->hashes[20], model_hash(&p, 21));
+    write_some(&p, w, 21, pages);
+    assert_int_equal(image_writer_install(w, checksum, 0, NULL), 0);
+    assert_same_bytes(p.model, p.path);
+    assert_false(file_exists(p.path, ".marmot-image"));
+    place_close(&p);
+}
+
+static void an_image_changes_its_size_on_the_way(void **state)
+{
+    struct place p;
+    struct image_writer *w;
+    uint32_t pages;
+    uint64_t checksum;
+
+    (void)state;
+    place_open(&p, 1024);
+    pages = model_pages(&p);
+    image_writer_cancel(make_image(&p, &checksum));
+    /* What is left there is longer, then it is too short, then right. */
+    assert_int_equal(image_writer_resume(p.path, 1024, pages + 9, NULL, &w), 0);
+    write_some(&p, w, 1, pages);
+    image_writer_keep(w);
+    assert_int_equal(image_writer_resume(p.path, 1024, pages - 5, NULL, &w), 0);
+    assert_int_equal(image_writer_sum(w)->pages, pages - 5);
+    assert_int_equal(image_writer_resize(w, pages), 0);
+    assert_int_equal(image_writer_sum(w)->hashes[pages - 1], 0);
+    assert_int_equal(image_writer_resize(w, 0), ERR_CORRUPT);
+    assert_int_equal(image_writer_resize(w, 0xfffffffe), ERR_FULL);
+    assert_int_equal(image_writer_sum(w)->pages, pages);
+    write_some(&p, w, pages - 4, pages);
+    assert_int_equal(image_writer_install(w, checksum, 0, NULL), 0);
+    assert_same_bytes(p.model, p.path);
+    place_close(&p);
+}
+
+static void an_image_begins_with_the_database_that_is_here(void **state)
+{
+    struct place p;
+    struct image_writer *w;
+    struct apply *a;
+    sqlite3 *db;
+    uint32_t pages, lacking = 0;
+
+    (void)state;
+    place_open(&p, 1024);
+    pages = model_pages(&p);
+    copy_file(p.model, p.path);
+    db = open_sql(p.path);
+    run(db, "UPDATE t SET v = randomblob(100) WHERE id = 250");
+    sqlite3_close(db);
+    assert_int_equal(apply_open(p.path, &a), 0);
+    assert_int_equal(image_writer_resume(p.path, 1024, pages, a, &w), 0);
+    for (uint32_t n = 1; n <= pages; n++) {
+        if (image_writer_sum(w)->hashes[n - 1] != model_hash(&p, n)) {
+            write_some(&p, w, n, n);
+            lacking++;
+        }
+    }
+    assert_in_range(lacking, 1, 10);
+    assert_int_equal(apply_close(a, false), 0);
+    assert_int_equal(image_writer_install(w, image_writer_sum(w)->sum, 0, NULL),
+                     0);
+    assert_same_bytes(p.model, p.path);
+    place_close(&p);
+}
+
+/* A death between link and unlink leaves the database under two names. */
+static void the_database_itself_is_not_taken_for_a_leftover(void **state)
+{
+    struct place p;
+    struct image_writer *w;
+    char temp[PATH_MAX + 16];
+
+    (void)state;
+    place_open(&p, 1024);
+    snprintf(temp, sizeof temp, "%s.marmot-image", p.path);
+    copy_file(p.model, p.path);
+    assert_int_equal(link(p.path, temp), 0);
+    assert_int_equal(image_writer_resume(p.path, 1024, 10, NULL, &w), 0);
+    assert_int_equal(image_writer_sum(w)->hashes[0], 0);
+    image_writer_cancel(w);
+    assert_int_equal(link(p.path, temp), 0);
+    assert_int_equal(image_writer_open(p.path, 1024, 10, &w), 0);
+    image_writer_cancel(w);
+    assert_same_bytes(p.model, p.path);
+    assert_int_equal(link(p.path, temp), 0);
+    image_forget(p.path);
+    assert_false(file_exists(p.path, ".marmot-image"));
+    assert_same_bytes(p.model, p.path);
     place_close(&p);
 }
 
@@ -365,6 +516,10 @@ int main(void)
         cmocka_unit_test(a_rollback_mode_database_is_replaced_by_rename),
         cmocka_unit_test(a_database_in_use_is_left_alone),
         cmocka_unit_test(a_wrong_image_is_refused),
+        cmocka_unit_test(what_was_received_outlives_the_writer),
+        cmocka_unit_test(an_image_changes_its_size_on_the_way),
+        cmocka_unit_test(an_image_begins_with_the_database_that_is_here),
+        cmocka_unit_test(the_database_itself_is_not_taken_for_a_leftover),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

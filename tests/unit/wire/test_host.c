@@ -179,6 +179,44 @@ static void an_image_packet_cut_in_its_part_has_a_shorter_part(void **state)
     }
 }
 
+static bool range_valid(uint32_t first, uint32_t count, size_t len)
+{
+    static const uint8_t hashes[8 * (IMAGE_RANGE_PAGES_MAX + 1)];
+    struct host_image m = image_with(hashes, len);
+
+    m.first = first;
+    m.count = count;
+    return host_image_range_valid(&m);
+}
+
+static void a_range_has_a_hash_for_each_page_or_none(void **state)
+{
+    const uint32_t most = IMAGE_RANGE_PAGES_MAX;
+
+    (void)state;
+    assert_true(range_valid(1, 1, 0));
+    assert_true(range_valid(1, 1, 8));
+    assert_false(range_valid(1, 1, 7));
+    assert_false(range_valid(1, 1, 16));
+    assert_true(range_valid(1, most, 8 * most));
+    assert_false(range_valid(1, most, 8 * (most - 1)));
+    assert_false(range_valid(1, most + 1, 8 * (most + 1)));
+    assert_false(range_valid(1, most + 1, 0));
+    /* Nothing asked: a sign of life. */
+    assert_true(range_valid(0, 0, 0));
+    assert_false(range_valid(0, 0, 8));
+}
+
+static void a_range_lies_among_the_page_numbers(void **state)
+{
+    (void)state;
+    assert_false(range_valid(0, 1, 0));
+    assert_true(range_valid(UINT32_MAX - 1, 1, 0));
+    assert_false(range_valid(UINT32_MAX, 1, 0));
+    assert_false(range_valid(UINT32_MAX - 1, 2, 0));
+    assert_true(range_valid(UINT32_MAX - 2, 2, 0));
+}
+
 static void what_is_encoded_is_appended(void **state)
 {
     struct host_image m = image_with("p", 1);
@@ -240,6 +278,8 @@ int main(void)
         T(an_image_packet_has_the_documented_layout),
         T(a_short_image_packet_is_corrupt),
         T(an_image_packet_cut_in_its_part_has_a_shorter_part),
+        T(a_range_has_a_hash_for_each_page_or_none),
+        T(a_range_lies_among_the_page_numbers),
         T(what_is_encoded_is_appended),
         T(nothing_grows_beyond_its_buffer),
         T(the_kinds_have_the_documented_numbers),
