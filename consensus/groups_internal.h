@@ -50,6 +50,8 @@ struct group {
     struct groups *all;
     unsigned number;
     uint64_t preferred; /* leader */
+    bool by_hand;       /* and not by its number: groups_prefer */
+    bool stand_in;      /* until the usual one is back */
     struct raft raft;
     struct raft_fsm fsm;
     struct filters filters;

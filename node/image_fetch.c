@@ -240,6 +240,7 @@ static void installed(struct database *db, const char *aside)
     db->kind = FILE_WAL;
     db->scanned = false;
     db->repaired_us = now(db);
+    db->images_received++;
     log_info("image_installed", "db=%s txid=%" PRIu64 " pages=%u aside=%s",
              db->name, f->position.txid, f->pages, aside[0] ? aside : "none");
     image_fetch_cancel(db);
@@ -297,6 +298,16 @@ static int write_pages(struct image_fetch *f, const struct host_image *m)
     }
     free(image);
     return rv == ERR_NOT_FOUND ? 0 : rv;
+}
+
+int image_fetch_percent(const struct database *db)
+{
+    const struct image_fetch *f = db->fetch;
+
+    if (f == NULL) {
+        return -1;
+    }
+    return f->pages == 0 ? 0 : (int)(100ull * (f->next - 1) / f->pages);
 }
 
 static void progress(const struct database *db, struct image_fetch *f)

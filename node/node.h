@@ -10,6 +10,7 @@
 #include "node/lease_table.h"
 #include "node/machine.h"
 #include "node/options.h"
+#include "pane/pane.h"
 #include "wire/host.h"
 
 struct group_state {
@@ -19,8 +20,9 @@ struct group_state {
     struct machine_events events;
     struct lease_table leases; /* used while this node leads */
     bool caught_up;
-    bool settling;     /* settle.c */
-    struct list found; /* found.c */
+    bool settling;           /* settle.c */
+    struct list found;       /* found.c */
+    uint64_t leader_changes; /* new leaders, as seen here */
 };
 
 struct node {
@@ -42,6 +44,9 @@ struct node {
     uint64_t stop_at_us; /* sessions may finish until then */
     int exit_status;
     unsigned n_sessions; /* open connections of applications */
+    uint64_t started_us;
+    struct pane *pane; /* NULL: it has none */
+    struct pane_source pane_source;
 };
 
 /* ---- events.c: what the groups tell ---- */
@@ -148,6 +153,16 @@ void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m);
 void image_fetch_step(struct node *n, struct database *db);
 void image_fetch_cancel(struct database *db);
+/* How much of one is here; -1: none is on its way. */
+int image_fetch_percent(const struct database *db);
+
+/* ---- view.c, steer.c: the control pane ---- */
+/* Start it, if it is wanted. A default port that is in use is only said; on
+ * failure returns < 0 with a line in `why`. */
+int view_start(struct node *n, char *why, size_t size);
+int steer_move(void *data, uint64_t group, uint64_t to, uint64_t *from,
+               char *why, size_t size);
+unsigned steer_shuffle(void *data);
 
 /* ---- cleanup.c: -cleanup ---- */
 int cleanup_run(const struct options *options);

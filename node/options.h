@@ -39,7 +39,7 @@ struct options {
     uint64_t max_log_bytes;
     unsigned max_log_entries;
     char pane[ADDRESS_MAX];
-    bool pane_given, replicate_given, default_path;
+    bool pane_given, pane_compat, replicate_given, default_path;
 };
 
 /* Returns 0, or -1 with one line in `why` that says what is wrong and what to
