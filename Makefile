@@ -150,7 +150,7 @@ failpoints:
 
 # A libFuzzer program a decoder, over the layers below and with sanitizers.
 FUZZ_SECONDS ?= 60
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE) pane/access.c pane/route.c
 	@mkdir -p $(@D)
 	clang-14 $(filter-out -MMD -MP,$(CFLAGS)) -Wno-everything -O1 \
 	    -fsanitize=fuzzer,address,undefined -o $@ $^ \

@@ -18,7 +18,7 @@
 #include "pane/server_internal.h"
 
 #define CONNECTIONS_MAX 128u
-#define IDLE_SECONDS 30u
+#define IDLE_SECONDS 15u
 #define HEADER_BYTES_MAX 16384u /* and all else that a connection holds */
 #define BODY_BYTES_MAX 65536u   /* nothing we take needs one */
 
