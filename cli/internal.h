@@ -4,6 +4,9 @@
  *   http.c     one request to the pane
  *   show.c     status, info, list
  *   lead.c     move, shuffle
+ *   backup.c   backup
+ *   restore.c  restore
+ *   progress.c how far it is
  *   table.c    columns for people */
 #ifndef CLI_INTERNAL_H
 #define CLI_INTERNAL_H
@@ -32,6 +35,17 @@ int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 json_t *http_get(const struct call *c, const char *path, bool any);
 json_t *http_post(const struct call *c, const char *path);
 
+/* Takes an answer as it comes. */
+struct http_sink {
+    void *arg;
+    void (*header)(void *arg, const char *name, const char *value);
+    /* Not 0: stop; it has said why. */
+    int (*bytes)(void *arg, const void *bytes, size_t len);
+};
+
+/* Returns 0, or 1 after a line on stderr. */
+int http_stream(const struct call *c, const char *path, struct http_sink *sink);
+
 /* ---- show.c ---- */
 
 int show_status(const struct call *c);
@@ -48,5 +62,24 @@ uint64_t show_number(const json_t *object, const char *key);
 
 int lead_move(const struct call *c);
 int lead_shuffle(const struct call *c);
+
+/* ---- backup.c, restore.c ---- */
+
+int backup_command(const struct call *c);
+int restore_command(const struct call *c);
+
+/* ---- progress.c ---- */
+
+/* "backup main: 45 % of 1.2 GiB" on a terminal, now and then. */
+struct progress {
+    const char *what, *name;
+    uint64_t shown_ms;
+};
+void progress_show(struct progress *p, uint64_t done, uint64_t all);
+/* Clear the line. */
+void progress_end(struct progress *p);
+
+/* "1.2 GiB" */
+const char *progress_bytes(uint64_t bytes, char room[32]);
 
 #endif

@@ -39,17 +39,9 @@ static void add(struct table *t, const json_t *object, const char *key)
 
 static void add_bytes(struct table *t, uint64_t bytes)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double n = (double)bytes;
-    unsigned i = 0;
-    char text[32];
+    char room[32];
 
-    while (n >= 1024 && i < 4) {
-        n /= 1024;
-        i++;
-    }
-    snprintf(text, sizeof text, i == 0 ? "%.0f %s" : "%.1f %s", n, units[i]);
-    table_add(t, text);
+    table_add(t, progress_bytes(bytes, room));
 }
 
 int show_json(const json_t *document)

@@ -453,6 +453,7 @@ int node_run(const struct options *options)
     list_init(&n.databases);
     list_init(&n.awake);
     list_init(&n.letters);
+    list_init(&n.backups);
     init_handles(&n);
     start_notes(options);
     if (start_all(&n, why, sizeof why) != 0) {

@@ -46,6 +46,7 @@ struct node {
     unsigned n_sessions; /* open connections of applications */
     uint64_t started_us;
     struct pane *pane; /* NULL: it has none */
+    struct list backups;
     struct pane_source pane_source;
 };
 
@@ -155,6 +156,17 @@ void image_fetch_step(struct node *n, struct database *db);
 void image_fetch_cancel(struct database *db);
 /* How much of one is here; -1: none is on its way. */
 int image_fetch_percent(const struct database *db);
+
+/* ---- backup.c: for the pane (pane.h has the contract) ---- */
+int backup_open(void *data, const char *name, void (*wake)(void *arg),
+                void *arg, struct pane_backup **out, char *why, size_t size);
+int backup_head(struct pane_backup *b, struct pane_backup_head *out);
+long backup_read(struct pane_backup *b, void *out, size_t max);
+void backup_close(struct pane_backup *b);
+void backup_step(struct node *n, struct database *db);
+/* They fail from now on; those at work end soon. */
+void backup_drop_all(struct node *n);
+bool backup_any_working(const struct node *n);
 
 /* ---- view.c, steer.c: the control pane ---- */
 /* Start it, if it is wanted. A default port that is in use is only said; on

@@ -335,7 +335,11 @@ int view_start(struct node *n, char *why, size_t size)
                                           .groups = see_groups,
                                           .databases = see_databases,
                                           .move = steer_move,
-                                          .shuffle = steer_shuffle};
+                                          .shuffle = steer_shuffle,
+                                          .backup_open = backup_open,
+                                          .backup_head = backup_head,
+                                          .backup_read = backup_read,
+                                          .backup_close = backup_close};
     rv = pane_start(&p, &n->pane, why, size);
     if (rv == -EADDRINUSE && !o->pane_given) {
         log_warn("no_pane",

@@ -90,6 +90,14 @@ struct pane_counters {
     struct histogram commits, store_syncs;
 };
 
+struct pane_backup; /* the node's */
+
+/* One state of a database: its pages follow, 1 to `pages`. */
+struct pane_backup_head {
+    uint32_t page_size, pages;
+    uint64_t txid, hash, checksum;
+};
+
 /* What the node is asked for. */
 struct pane_source {
     void *data;
@@ -113,6 +121,17 @@ struct pane_source {
     /* Spread the leaders evenly over the reachable voters; what was moved by
      * hand is forgotten. How many groups are to change hands. */
     unsigned (*shuffle)(void *data);
+    /* A consistent copy of a live database. `wake` is called from the loop, not
+     * from inside a call, when head or read may have more to say. ERR_NOT_FOUND
+     * or ERR_BUSY, with a line in `why`, when there is none to be had. */
+    int (*backup_open)(void *data, const char *name, void (*wake)(void *arg),
+                       void *arg, struct pane_backup **out, char *why,
+                       size_t size);
+    /* 0; ERR_BUSY: not yet; or why it failed. */
+    int (*backup_head)(struct pane_backup *b, struct pane_backup_head *out);
+    /* The next bytes, at most `max`; 0: none yet; < 0: failed. */
+    long (*backup_read)(struct pane_backup *b, void *out, size_t max);
+    void (*backup_close)(struct pane_backup *b);
 };
 
 struct pane_options {

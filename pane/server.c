@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "pane/answer.h"
 #include "pane/document.h"
+#include "pane/download.h"
 #include "pane/metrics.h"
 #include "pane/page.h"
 #include "pane/route.h"
@@ -26,6 +27,7 @@
 
 struct request {
     size_t body;
+    struct download *download;
 };
 
 static const char *header(struct MHD_Connection *c, const char *name)
@@ -93,7 +95,7 @@ static enum MHD_Result shuffle(struct pane *p, struct MHD_Connection *c)
 }
 
 static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
-                             const struct route *r)
+                             const struct route *r, struct request *request)
 {
     const struct pane_source *s = p->options.source;
 
@@ -110,6 +112,8 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return metrics_answer(s, c);
     case ROUTE_EVENTS:
         return stream_open(p, c);
+    case ROUTE_BACKUP:
+        return download_serve(p, c, r->name, &request->download);
     case ROUTE_MOVE:
         return move(p, c, r);
     case ROUTE_SHUFFLE:
@@ -157,9 +161,11 @@ static bool is_allowed(const struct pane *p, const struct route *r,
 }
 
 /* Who asks is looked at before what: a stranger learns nothing of the paths.
- * Anything that is not a plain read counts as a change. */
+ * Anything that is not a plain read counts as a change. `request` is NULL while
+ * a body may follow. */
 static enum MHD_Result decide(struct pane *p, struct MHD_Connection *c,
-                              const char *path, const char *method, bool last)
+                              const char *path, const char *method,
+                              struct request *request)
 {
     struct route r = {.changes = false};
     char why[512] = "";
@@ -180,7 +186,7 @@ static enum MHD_Result decide(struct pane *p, struct MHD_Connection *c,
     if (!is_allowed(p, &r, method)) {
         return answer_not_allowed(c, allowed(p, &r));
     }
-    return last ? serve(p, c, &r) : MHD_YES;
+    return request != NULL ? serve(p, c, &r, request) : MHD_YES;
 }
 
 static bool announces_too_much(struct MHD_Connection *c)
@@ -212,7 +218,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
             return answer_error(c, MHD_HTTP_CONTENT_TOO_LARGE, too_much);
         }
         /* An answer ahead of the body closes the connection. */
-        return is_read(method) ? MHD_YES : decide(p, c, path, method, false);
+        return is_read(method) ? MHD_YES : decide(p, c, path, method, NULL);
     }
     if (*body_len > 0) {
         request->body += *body_len;
@@ -222,16 +228,21 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
     if (request->body > BODY_BYTES_MAX) {
         return answer_error(c, MHD_HTTP_CONTENT_TOO_LARGE, too_much);
     }
-    return decide(p, c, path, method, true);
+    return decide(p, c, path, method, request);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **state,
                          enum MHD_RequestTerminationCode code)
 {
+    struct request *request = *state;
+
     (void)cls;
     (void)c;
     (void)code;
-    free(*state);
+    if (request != NULL && request->download != NULL) {
+        download_free(request->download);
+    }
+    free(request);
     *state = NULL;
 }
 
@@ -252,6 +263,11 @@ void server_run(struct pane *p)
     } else {
         uv_timer_stop(&p->timer);
     }
+}
+
+void server_run_soon(struct pane *p)
+{
+    uv_timer_start(&p->timer, on_timer, 0, 0);
 }
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -372,6 +388,7 @@ int pane_start(const struct pane_options *options, struct pane **out, char *why,
     start_listeners(p, fds, n);
     start_daemon_handles(p);
     stream_init(p);
+    list_init(&p->downloads);
     *out = p;
     return 0;
 }
@@ -385,6 +402,8 @@ void pane_stop(struct pane *p)
         close_handle(p, &p->listeners[i].poll);
     }
     stream_stop(p);
+    download_stop(p);
+    MHD_run(p->daemon);
     uv_poll_stop(&p->poll); /* before the daemon closes its descriptor */
     uv_timer_stop(&p->timer);
     MHD_stop_daemon(p->daemon);

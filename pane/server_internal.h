@@ -7,6 +7,7 @@
  *   document.c   JSON documents
  *   metrics.c    the text for Prometheus
  *   stream.c     server-sent events
+ *   download.c   backups
  *   answer.c     responses */
 #ifndef PANE_SERVER_INTERNAL_H
 #define PANE_SERVER_INTERNAL_H
@@ -32,6 +33,7 @@ struct pane {
     unsigned n_listeners;
     unsigned handles; /* open ones of libuv */
     bool stopping;
+    struct list downloads; /* download.c */
     /* stream.c */
     struct list streams;
     unsigned n_streams;
@@ -40,8 +42,9 @@ struct pane {
     unsigned quiet_ticks;
 };
 
-/* Let the daemon do what is due. */
+/* Let the daemon do what is due, now or on the next turn of the loop. */
 void server_run(struct pane *p);
+void server_run_soon(struct pane *p);
 
 /* ---- stream.c ---- */
 

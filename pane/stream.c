@@ -247,6 +247,5 @@ void stream_stop(struct pane *p)
             MHD_resume_connection(s->connection);
         }
     }
-    MHD_run(p->daemon);
     uv_timer_stop(&p->tick);
 }
