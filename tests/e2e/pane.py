@@ -42,7 +42,9 @@ def basic(text):
 
 def command(*words, node=None, env=None, timeout=60):
     """Run `marmot WORD...`, against a node's pane."""
-    words = [marmot.BUILD / "marmot", *words]
+    words = [marmot.MARMOT, *words]
     if node is not None:
         words += ["-pane", f"127.0.0.1:{node.pane}"]
-    return marmot.run(words, timeout=timeout, env=env)
+    library = marmot.BUILD / "libmarmot.so"  # MARMOT may lie elsewhere
+    return marmot.run(words, timeout=timeout,
+                      env={"MARMOT_LIBRARY": library, **(env or {})})

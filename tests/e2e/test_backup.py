@@ -121,7 +121,7 @@ class Backup(Case):
         cluster = self.accounts(1)
         file = str(cluster.folder / "copy.db")
         process = marmot.spawn(
-            [marmot.BUILD / "marmot", "backup", "main", file, "-timeout", "5",
+            [marmot.MARMOT, "backup", "main", file, "-timeout", "5",
              "-pane", f"127.0.0.1:{cluster[1].pane}"],
             stdout=-3, stderr=-3, env=marmot.environment(False))
         eventually(lambda: os.path.exists(file + ".part"), every=0.001)
