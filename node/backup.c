@@ -91,7 +91,8 @@ static int check(struct node *n, const char *name, char *why, size_t size)
         snprintf(why, size, "this node has no database %s", name);
         return ERR_NOT_FOUND;
     }
-    if (n->stopping || db->state != DB_READY || db->apply == NULL) {
+    if (n->stopping || db->state != DB_READY ||
+        (db->job == NULL && db->apply == NULL)) {
         snprintf(why, size, "database %s is %s: try again later", name,
                  n->stopping             ? "being closed"
                  : db->state == DB_READY ? "empty"
@@ -266,7 +267,7 @@ void backup_step(struct node *n, struct database *db)
     if (!any) {
         return;
     }
-    still = db->state == DB_READY && db->apply != NULL && db->job == NULL &&
+    still = db->state == DB_READY && db->job == NULL && db->apply != NULL &&
             !db->look_again && slot_claim(db);
     for (struct list *l = n->backups.next, *next; l != &n->backups; l = next) {
         struct pane_backup *b = LIST_ENTRY(l, struct pane_backup, link);

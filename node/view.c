@@ -232,7 +232,7 @@ static unsigned length(const struct list *head)
 /* A job on the pool has the file for itself. */
 static void look_at_wal(struct database *db)
 {
-    if (db->apply != NULL && db->job == NULL) {
+    if (db->job == NULL && db->apply != NULL) {
         apply_frames(db->apply, &db->wal_frames, &db->wal_written_back);
     }
 }
