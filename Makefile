@@ -3,7 +3,7 @@
 BUILD   ?= build
 CC      ?= gcc
 PREFIX  ?= /usr/local
-PKGS    := sqlite3 libuv raft msgpack libxxhash liblz4
+PKGS    := sqlite3 libuv raft msgpack libxxhash liblz4 libmicrohttpd jansson libcurl
 
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2
@@ -12,7 +12,8 @@ CFLAGS  += -std=gnu11 -g $(OPT) $(WARN) -fvisibility=hidden -fPIC \
            -D_GNU_SOURCE -DXXH_INLINE_ALL -I. -MMD -MP $(SANITIZE) \
            $(FAILPOINTS) $(shell pkg-config --cflags $(PKGS))
 LDFLAGS += $(SANITIZE)
-LIBS    := $(shell pkg-config --libs sqlite3 libuv raft liblz4) -lpthread -ldl
+LIBS    := -Wl,--as-needed $(shell pkg-config --libs sqlite3 libuv raft liblz4 \
+           libmicrohttpd jansson libcurl) -lpthread -ldl
 
 # vfs/ holds two link lists that share the WAL format and the slot: guests (in other
 # people's processes; need only libc) and the node's part.
@@ -23,6 +24,8 @@ VFS_NODE   := $(filter-out $(VFS_SHARED) $(VFS_GUEST),$(wildcard vfs/*.c))
 BASE      := $(wildcard base/*.c)
 WIRE      := $(wildcard wire/*.c)
 CONSENSUS := $(wildcard consensus/*.c)
+PANE      := $(wildcard pane/*.c)
+CLI       := $(wildcard cli/*.c)
 NODE      := $(filter-out node/main.c,$(wildcard node/*.c))
 SHIM      := $(wildcard shim/*.c)
 GUEST     := base/buf.c base/err.c base/failpoint.c wire/session.c $(VFS_SHARED) $(VFS_GUEST)
@@ -43,20 +46,31 @@ $(BUILD)/ext/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DMARMOT_EXTENSION -c -o $@ $<
 
+# The dashboard, as an array of bytes.
+$(BUILD)/obj/pane/page_html.c: pane/page.html scripts/embed
+	@mkdir -p $(@D)
+	scripts/embed $< page_html '"pane/page.h"' >$@
+
+$(BUILD)/obj/pane/page_html.o: $(BUILD)/obj/pane/page_html.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+
 # One archive a layer; a test links only the layers below its folder.
 $(BUILD)/base.a: $(call obj,$(BASE))
 $(BUILD)/wire.a: $(call obj,$(WIRE))
 $(BUILD)/vfs.a: $(call obj,$(VFS_SHARED) $(VFS_GUEST) $(VFS_NODE))
 $(BUILD)/consensus.a: $(call obj,$(CONSENSUS))
 $(BUILD)/node.a: $(call obj,$(NODE))
+$(BUILD)/pane.a: $(call obj,$(PANE)) $(BUILD)/obj/pane/page_html.o
+$(BUILD)/cli.a: $(call obj,$(CLI))
 $(BUILD)/%.a:
 	@mkdir -p $(@D)
 	rm -f $@
 	ar rcs $@ $^
 
 # The node never links the guest's objects.
-NODE_OBJECTS = $(call obj,node/main.c $(NODE) $(CONSENSUS) $(VFS_SHARED) \
-               $(VFS_NODE) $(WIRE) $(BASE))
+NODE_OBJECTS = $(call obj,node/main.c $(NODE) $(PANE) $(CLI) $(CONSENSUS) \
+               $(VFS_SHARED) $(VFS_NODE) $(WIRE) $(BASE)) \
+               $(BUILD)/obj/pane/page_html.o
 
 $(BUILD)/marmot: $(NODE_OBJECTS)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -79,8 +93,10 @@ UP_base      := base
 UP_wire      := wire base
 UP_vfs       := vfs wire base
 UP_consensus := consensus wire base
-UP_node      := node consensus vfs wire base
-UP_cluster   := node consensus vfs wire base
+UP_pane      := pane base
+UP_cli       := cli wire base
+UP_node      := node pane cli consensus vfs wire base
+UP_cluster   := node pane consensus vfs wire base
 
 .SECONDEXPANSION:
 layer = $(firstword $(subst /, ,$(1)))
@@ -134,7 +150,7 @@ failpoints:
 
 # A libFuzzer program a decoder, over the layers below and with sanitizers.
 FUZZ_SECONDS ?= 60
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE) pane/access.c pane/route.c
 	@mkdir -p $(@D)
 	clang-14 $(filter-out -MMD -MP,$(CFLAGS)) -Wno-everything -O1 \
 	    -fsanitize=fuzzer,address,undefined -o $@ $^ \
@@ -164,7 +180,7 @@ lint:
 	shellcheck scripts/* .ci/run
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --error-exitcode=1 -I. \
-	    base wire vfs consensus node shim
+	    base wire vfs consensus pane cli node shim
 	scripts/tidy $(C_FILES)
 
 install: all

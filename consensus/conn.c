@@ -366,6 +366,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *unused)
         return;
     }
     conn->heard_ms = uv_now(conn->set->loop);
+    conn->received_bytes += (uint64_t)n;
     if (!listens(conn)) {
         return;
     }
@@ -457,6 +458,7 @@ static void flush(struct conn *conn)
         return;
     }
     all = uv_buf_init((char *)conn->out.data, (unsigned)conn->out.len);
+    conn->sent_bytes += conn->out.len;
     n = uv_try_write((uv_stream_t *)&conn->tcp, &all, 1);
     FAILPOINT("raft.sent");
     if (n < 0 && n != UV_EAGAIN) {

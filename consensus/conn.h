@@ -66,8 +66,9 @@ struct conn {
     struct list link, unsent;
     enum conn_state state;
     bool dialled;
-    char remote[64];    /* "1.2.3.4:5" */
-    uint64_t heard_ms;  /* uv_now when the last bytes came */
+    char remote[64];   /* "1.2.3.4:5" */
+    uint64_t heard_ms; /* uv_now when the last bytes came */
+    uint64_t received_bytes, sent_bytes;
     void *user;         /* the user's */
     struct hello hello; /* the user's: what the peer said */
 

@@ -146,6 +146,15 @@ void groups_set_members(struct groups *g, const struct groups_member *members,
  * (a transfer is under way). */
 int groups_transfer(struct groups *g, unsigned group, uint64_t peer);
 
+/* Let `peer` be the preferred leader of the group, here and until it dies, or,
+ * as a stand-in, until the usual one (placement_leader) is back; 0: the usual
+ * one. Every member is to be told, since each may come to lead. As leader, hand
+ * over at once.
+ * Returns 0, ERR_NOT_FOUND (no such group or member) or ERR_READONLY (it is a
+ * replica); then nothing has changed. */
+int groups_prefer(struct groups *g, unsigned group, uint64_t peer,
+                  bool stand_in);
+
 /* Hand leadership over where this node leads, for at most drain_ms, then close
  * everything and call back; frees g. */
 void groups_stop(struct groups *g, unsigned drain_ms,

@@ -51,6 +51,8 @@ struct group {
     struct groups *all;
     unsigned number;
     uint64_t preferred; /* leader */
+    bool by_hand;       /* and not by its number: groups_prefer */
+    bool stand_in;      /* until the usual one is back */
     struct raft raft;
     struct raft_fsm fsm;
     struct filters filters;
@@ -214,6 +216,8 @@ void leadership_tick(struct groups *g);
  */
 bool leadership_drain(struct groups *g);
 void leadership_gained(struct group *g);
+/* The voters have changed. */
+void leadership_prefer_again(struct groups *g);
 /* To whoever is fit for it. */
 void leadership_hand_over(struct group *g);
 /* Is it further behind? */

@@ -3,7 +3,11 @@
  * Group g prefers the voter number g mod n. Whoever leads a group that prefers
  * another node hands it over once that node has kept up for a second: a few at
  * a time, later and later again after failures. A node that was given a group
- * on purpose keeps it until the preferred one has gone and come back. */
+ * on purpose keeps it until the preferred one has gone and come back.
+ *
+ * A move by hand makes another node the preferred one. That is known to whoever
+ * was told, in memory only, and ends when that node is lost from sight: nodes
+ * that differ in it hand a group over once too often, and nothing else. */
 #include <inttypes.h>
 
 #include "base/err.h"
@@ -86,6 +90,45 @@ static void judge(struct group *g)
              g->number, g->transfer_to, g->backoff_ms);
 }
 
+static uint64_t usual_leader(const struct group *g)
+{
+    return g->all->n_voters == 0
+               ? 0
+               : placement_leader(g->number, g->all->voters, g->all->n_voters);
+}
+
+static void prefer(struct group *g, uint64_t id)
+{
+    uint64_t usual = usual_leader(g);
+
+    g->preferred = id == 0 ? usual : id;
+    g->by_hand = g->preferred != usual;
+    g->stand_in = false;
+}
+
+void leadership_prefer_again(struct groups *g)
+{
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        struct group *group = g->groups[i];
+        const struct member *m = groups_member(g, group->preferred);
+        if (!group->by_hand || m == NULL || m->leaving || m->replica) {
+            prefer(group, 0);
+        }
+    }
+}
+
+static void end_stand_in(struct group *g)
+{
+    const struct member *usual;
+
+    if (g->stand_in) {
+        usual = groups_member(g->all, usual_leader(g));
+        if (usual == NULL || usual->self || usual->ready) {
+            prefer(g, 0);
+        }
+    }
+}
+
 static void balance(struct group *g)
 {
     uint64_t now = groups_now(g->all);
@@ -110,6 +153,7 @@ void leadership_tick(struct groups *g)
 {
     for (unsigned i = 0; i < g->options.shards; i++) {
         judge(g->groups[i]);
+        end_stand_in(g->groups[i]);
         balance(g->groups[i]);
     }
 }
@@ -130,8 +174,13 @@ void leadership_gained(struct group *g)
 void leadership_peer_down(struct groups *g, uint64_t peer)
 {
     for (unsigned i = 0; i < g->options.shards; i++) {
-        if (g->groups[i]->preferred == peer) {
-            g->groups[i]->stay = false;
+        struct group *group = g->groups[i];
+        if (group->preferred != peer) {
+            continue;
+        }
+        group->stay = false;
+        if (group->by_hand) {
+            prefer(group, 0);
         }
     }
 }
@@ -145,6 +194,31 @@ int groups_transfer(struct groups *g, unsigned group, uint64_t peer)
         return ERR_NOT_LEADER;
     }
     return transfer(g->groups[group], peer);
+}
+
+int groups_prefer(struct groups *g, unsigned group, uint64_t peer,
+                  bool stand_in)
+{
+    const struct member *m = groups_member(g, peer);
+    struct group *to;
+
+    if (group >= g->options.shards || (peer != 0 && m == NULL)) {
+        return ERR_NOT_FOUND;
+    }
+    if (m != NULL && m->replica) {
+        return ERR_READONLY;
+    }
+    to = g->groups[group];
+    prefer(to, peer);
+    to->stand_in = stand_in && to->by_hand;
+    to->stay = false;
+    to->near_ms = to->retry_ms = 0;
+    to->backoff_ms = 0;
+    m = groups_member(g, to->preferred);
+    if (group_leads(to) && !m->self && m->ready) {
+        (void)transfer(to, m->id); /* if it fails: balance() tries again */
+    }
+    return 0;
 }
 
 /* ---- handing over at stop ----------------------------------------------- */

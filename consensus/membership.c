@@ -119,9 +119,7 @@ static void prefer_leaders(struct groups *g)
         }
     }
     qsort(g->voters, g->n_voters, sizeof *g->voters, by_value);
-    for (unsigned i = 0; i < g->options.shards && g->n_voters > 0; i++) {
-        g->groups[i]->preferred = placement_leader(i, g->voters, g->n_voters);
-    }
+    leadership_prefer_again(g);
 }
 
 void groups_set_members(struct groups *g, const struct groups_member *list,

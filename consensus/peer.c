@@ -176,6 +176,8 @@ static void down(struct peer *p, const char *why)
     uint64_t now = uv_now(t->conns.loop);
 
     p->heard_ms = p->conn->heard_ms;
+    p->received_bytes += p->conn->received_bytes;
+    p->sent_bytes += p->conn->sent_bytes;
     p->conn->user = NULL;
     p->conn = NULL;
     if (now - p->up_ms >= LASTING_MS) {

@@ -53,6 +53,8 @@ struct store {
     struct list queued, batch;
     size_t queued_bytes;
     uint64_t pushed, durable, syncs;
+    uint64_t begun_us; /* the thread's work */
+    struct histogram times;
     uint64_t batch_last;    /* sequence number of the last write in `batch` */
     uint64_t slow_until_ms; /* the thread writes until then */
     uint64_t full_until_ms; /* nothing is written until then */
@@ -205,6 +207,7 @@ bool store_full(const struct store *s, char *why, size_t size)
 static void give_to_thread(struct store *s, enum store_work kind)
 {
     s->busy = true;
+    s->begun_us = clock_us();
     uv_mutex_lock(&s->mutex);
     s->kind = kind;
     s->have_work = true;
@@ -281,6 +284,7 @@ static void woken(uv_async_t *handle)
         return;
     }
     if (kind == WORK_WRITE) {
+        histogram_add(&s->times, clock_us() - s->begun_us);
         finish_batch(s);
     }
     if (kind != WORK_CHECKPOINT || s->db.wal_frames == 0) {
@@ -303,7 +307,7 @@ static bool may_write_here(const struct store *s)
 
 static void write_here(struct store *s)
 {
-    uint64_t begun = clock_us();
+    uint64_t begun = clock_us(), took;
     int rv;
 
     take_queued(s);
@@ -313,7 +317,9 @@ static void write_here(struct store *s)
         not_written(s, rv);
         return;
     }
-    if (clock_us() - begun > SLOW_US) {
+    took = clock_us() - begun;
+    histogram_add(&s->times, took);
+    if (took > SLOW_US) {
         uv_update_time(s->options.loop);
         s->slow_until_ms = uv_now(s->options.loop) + SLOW_PAUSE_MS;
     }
@@ -476,6 +482,11 @@ uint64_t store_durable(const struct store *s)
 uint64_t store_syncs(const struct store *s)
 {
     return s->syncs;
+}
+
+const struct histogram *store_times(const struct store *s)
+{
+    return &s->times;
 }
 
 bool store_failed(const struct store *s)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/histogram.h"
 #include "base/limits.h"
 #include "base/list.h"
 #include "wire/ids.h"
@@ -146,6 +147,9 @@ uint64_t store_durable(const struct store *s);
 
 /* Transactions made since the store was opened. */
 uint64_t store_syncs(const struct store *s);
+
+/* How long they took, from the call or the hand-over to the thread on. */
+const struct histogram *store_times(const struct store *s);
 
 /* Is the disk full, or was it, and the reserve is not there again? Then `why`
  * (size bytes, may be NULL) says what to do. */

@@ -92,6 +92,10 @@ bool transport_is_up(const struct transport *t, uint64_t peer);
 /* Milliseconds since anything was heard from the peer; UINT64_MAX: never. */
 uint64_t transport_silent_ms(const struct transport *t, uint64_t peer);
 
+/* Bytes to and from the peer on all connections that were up. */
+void transport_traffic(const struct transport *t, uint64_t peer, uint64_t *sent,
+                       uint64_t *received);
+
 /* Flush what is queued for at most `linger_ms`, close all, then call back. No
  * other callback from now on, and no other call: `t` is freed before
  * `stopped`, which may be NULL. */

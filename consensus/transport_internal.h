@@ -34,6 +34,7 @@ struct peer {
     uint64_t up_ms;    /* since when `conn` is up */
     uint64_t heard_ms; /* last bytes of a connection that was up */
     bool heard;
+    uint64_t received_bytes, sent_bytes; /* by connections that are gone */
 
     uv_timer_t redial;
     unsigned backoff_ms; /* the last one; 0: none yet */

@@ -41,7 +41,7 @@ void database_close(struct database *db)
     checksum_close(&db->checksum);
 }
 
-static const char *state_name(const struct database *db)
+const char *database_state(const struct database *db)
 {
     static const char *const names[] = {
         [DB_OPENING] = "opening",     [DB_PLACING] = "catching-up",
@@ -72,7 +72,7 @@ void database_why_locked(struct database *db, char *out, size_t size)
     } else if (!env->quorum_fresh(env->data, db->group)) {
         env->why_no_quorum(env->data, db->group, out, size);
     } else if (db->state != DB_READY || db->m == NULL) {
-        snprintf(out, size, "the local copy is %s", state_name(db));
+        snprintf(out, size, "the local copy is %s", database_state(db));
     } else if (!placing_majority_holds(db)) {
         snprintf(out, size, "%u of %u voters hold the content so far",
                  db->m->n_holders, env->voters);
@@ -97,7 +97,7 @@ void database_status(struct database *db, char *out, size_t size)
              " lease=%s position=%" PRIu64 ":%016" PRIx64 " lag=%" PRIu64
              " commits=%" PRIu64 " conflicts=%" PRIu64 "%s%s%s",
              env->node_id, env->replica ? "replica" : "voter", db->name,
-             state_name(db), db->group, env->leader(env->data, db->group),
+             database_state(db), db->group, env->leader(env->data, db->group),
              db->lease.held ? "here" : "elsewhere", db->applied.txid,
              db->applied.hash,
              known > db->applied.txid ? known - db->applied.txid : 0,

@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "base/list.h"
 #include "node/machine.h"
 #include "vfs/apply.h"
@@ -280,6 +281,9 @@ struct database {
     uint64_t sockets_closed;
     void *server; /* node/session.c */
     uint64_t commits, conflicts, applied_count;
+    uint64_t images_sent, images_received, checkpoints;
+    uint32_t wal_frames, wal_written_back; /* when last looked at (view.c) */
+    struct histogram commit_times;         /* from the proposal to the answer */
 };
 
 /* ---- database.c ---- */
@@ -289,6 +293,8 @@ void database_init(struct database *db, const struct db_env *env,
 void database_close(struct database *db);
 /* One line for PRAGMA marmot_status. */
 void database_status(struct database *db, char *out, size_t size);
+/* The name of its state: "ready", ... */
+const char *database_state(const struct database *db);
 /* Is the disk of the log full? `out` then says what to do. */
 bool database_disk_full(const struct database *db, char *out, size_t size);
 /* Why a LOCK would not be granted now; "" when it would. */

@@ -215,6 +215,7 @@ static void on_leader(void *data, unsigned group, uint64_t leader,
 
     log_info("leader", "shard=%u node=%" PRIu64 " term=%" PRIu64, group, leader,
              term);
+    n->group[group].leader_changes += leader != 0;
     lease_table_clear(&n->group[group].leases);
     for_group(n, group, leader_changed);
     if (group == 0 && n->group[0].caught_up) {

@@ -80,6 +80,7 @@ void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
 {
     struct host_lease lease;
     struct host_image image;
+    struct host_prefer prefer;
 
     if (group >= n->options->shards || n->stopping) {
         return;
@@ -92,6 +93,10 @@ void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
         if (host_image_decode(payload, len, &image) == 0) {
             on_image(n, peer, kind, group, &image);
         }
+    } else if (kind == HOST_PREFER &&
+               host_prefer_decode(payload, len, &prefer) == 0) {
+        (void)groups_prefer(n->groups, group, prefer.node,
+                            prefer.stand_in != 0);
     }
 }
 

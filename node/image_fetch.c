@@ -380,6 +380,11 @@ static void note_progress(struct database *db)
     }
 }
 
+int image_fetch_percent(const struct database *db)
+{
+    return db->fetch == NULL ? -1 : (int)db->image.percent;
+}
+
 static struct image_answer *keep_answer(const struct host_image *m)
 {
     struct image_answer *a = malloc(sizeof *a + m->part_len);

@@ -278,6 +278,7 @@ static void installed(struct node *n, struct database *db, const char *aside)
 
     placing_applied(db, &f->position, f->checksum, f->pages);
     pending_drop(db, f->position.txid);
+    db->images_received++;
     say_installed(db, aside);
     if (f->in_place) {
         db->state = DB_PLACING; /* the table is that of the file */

@@ -274,6 +274,7 @@ void image_send_end(struct node *n, struct database *db, uint64_t peer,
 
     (void)n;
     if (t != NULL && !t->ended) {
+        db->images_sent++;
         transfer_end(t);
     }
 }

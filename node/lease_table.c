@@ -18,7 +18,7 @@ void lease_table_init(struct lease_table *t, void *data,
                                    const struct uuid *, uint64_t))
 {
     list_init(&t->leases);
-    t->epoch = 0;
+    t->epoch = t->handovers = 0;
     t->data = data;
     t->send = send;
 }
@@ -80,6 +80,7 @@ static void next(struct lease_table *t, struct lease *lease)
 {
     lease->holder = 0;
     if (lease->queued > 0) {
+        t->handovers++;
         grant(t, lease, lease->queue[0]);
     }
 }

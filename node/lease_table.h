@@ -25,7 +25,8 @@ enum lease_word { LEASE_GRANT, LEASE_RECALL };
 
 struct lease_table {
     struct list leases;
-    uint64_t epoch; /* counts grants */
+    uint64_t epoch;     /* counts grants */
+    uint64_t handovers; /* of which from one node to another */
     void *data;
     void (*send)(void *data, uint64_t node, enum lease_word word,
                  const struct uuid *db, uint64_t epoch);

@@ -1,9 +1,10 @@
-/* marmot: the node. */
+/* marmot: the node, and the commands to it. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "cli/cli.h"
 #include "node/node.h"
 #include "node/options.h"
 
@@ -26,6 +27,9 @@ int main(int argc, char **argv)
     int status;
 
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && argv[1][0] != '-') {
+        return cli_main(argc, argv);
+    }
     raise_descriptors();
     if (options_parse(&options, argc, argv, why, sizeof why) != 0) {
         fprintf(stderr, "marmot: %s\n", why);
@@ -34,6 +38,7 @@ int main(int argc, char **argv)
     }
     if (options.help) {
         fputs(options_help, stdout);
+        fputs(cli_help, stdout);
         options_close(&options);
         return 0;
     }

@@ -5,6 +5,7 @@
  * happens that could have to do with it, and is harmless when repeated. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -174,6 +175,13 @@ int membership_remove(struct node *n, uint64_t id, char *why, size_t size)
     return rv;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
 /* ---- what follows -------------------------------------------------------- */
 
 static void list_members(struct node *n)
@@ -194,6 +202,7 @@ static void list_members(struct node *n)
             n->voter_ids[n->env.voters++] = m->id;
         }
     }
+    qsort(n->voter_ids, n->env.voters, sizeof *n->voter_ids, by_id);
 }
 
 static void write_roster(struct node *n)

@@ -373,6 +373,9 @@ static int start_all(struct node *n, char *why, size_t size)
     for (unsigned i = 0; rv == 0 && i < o->n_dbs; i++) {
         rv = add_database(n, &o->dbs[i], why, size);
     }
+    if (rv == 0) {
+        rv = view_start(n, why, size);
+    }
     return rv == 0 ? start_groups(n, why, size) : rv;
 }
 
@@ -432,10 +435,6 @@ static void start_notes(const struct node *n)
                  "-replicate is accepted and ignored: all tables "
                  "are replicated");
     }
-    if (o->pane_given) {
-        log_info("pane", "-bind-pane %s: the control pane is not built yet",
-                 o->pane);
-    }
     if (n->env.voters == 2) {
         log_warn("two_voters",
                  "two voters: losing either one stops writes; "
@@ -458,9 +457,11 @@ int node_run(const struct options *options)
     }
     uv_loop_init(&loop);
     n.loop = &loop;
+    n.started_us = clock_us();
     list_init(&n.databases);
     list_init(&n.awake);
     list_init(&n.letters);
+    list_init(&n.backups);
     init_handles(&n);
     if (start_all(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);
@@ -483,6 +484,9 @@ int node_run(const struct options *options)
                  n.exit_status);
     }
     n.groups_stopped = true;
+    if (n.pane != NULL) {
+        pane_stop(n.pane);
+    }
     close_handles(&n);
     free_all(&n);
     uv_loop_close(&loop);

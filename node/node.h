@@ -12,6 +12,7 @@
 #include "node/machine.h"
 #include "node/options.h"
 #include "node/roster.h"
+#include "pane/pane.h"
 #include "wire/host.h"
 
 struct group_state {
@@ -21,8 +22,9 @@ struct group_state {
     struct machine_events events;
     struct lease_table leases; /* used while this node leads */
     bool caught_up;
-    bool settling;     /* settle.c */
-    struct list found; /* found.c */
+    bool settling;           /* settle.c */
+    struct list found;       /* found.c */
+    uint64_t leader_changes; /* new leaders, as seen here */
 };
 
 struct node {
@@ -50,6 +52,10 @@ struct node {
     uint64_t stop_at_us; /* sessions may finish until then */
     int exit_status;
     unsigned n_sessions; /* open connections of applications */
+    uint64_t started_us;
+    struct pane *pane; /* NULL: it has none */
+    struct list backups;
+    struct pane_source pane_source;
 };
 
 /* ---- events.c: what the groups tell ---- */
@@ -179,6 +185,27 @@ void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
 void image_fetch_lost(struct database *db, uint64_t peer);
 void image_fetch_step(struct node *n, struct database *db);
 void image_fetch_cancel(struct database *db);
+/* How much of one is here; -1: none is on its way. */
+int image_fetch_percent(const struct database *db);
+
+/* ---- backup.c: for the pane (pane.h has the contract) ---- */
+int backup_open(void *data, const char *name, void (*wake)(void *arg),
+                void *arg, struct pane_backup **out, char *why, size_t size);
+int backup_head(struct pane_backup *b, struct pane_backup_head *out);
+long backup_read(struct pane_backup *b, void *out, size_t max);
+void backup_close(struct pane_backup *b);
+void backup_step(struct node *n, struct database *db);
+/* They fail from now on; those at work end soon. */
+void backup_drop_all(struct node *n);
+bool backup_any_working(const struct node *n);
+
+/* ---- view.c, steer.c: the control pane ---- */
+/* Start it, if it is wanted. A default port that is in use is only said; on
+ * failure returns < 0 with a line in `why`. */
+int view_start(struct node *n, char *why, size_t size);
+int steer_move(void *data, uint64_t group, uint64_t to, uint64_t *from,
+               char *why, size_t size);
+unsigned steer_shuffle(void *data);
 
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);

@@ -44,7 +44,9 @@ const char options_help[] =
     "  -insecure                   allow a -bind that is not loopback\n"
     "  -cleanup                    forget the cluster, leave plain SQLite "
     "files\n"
-    "  -bind-pane HOST:PORT        control pane (not built yet)\n"
+    "  -bind-pane HOST:PORT        control pane (default localhost:6010; "
+    "none: off)\n"
+    "  -pane-compat                the pane takes changes by GET as well\n"
     "  -replicate TABLES           accepted; all tables are replicated\n"
     "  -verbose                    debug log\n";
 
@@ -291,6 +293,7 @@ enum flag {
     F_INSECURE,
     F_CLEANUP,
     F_PANE,
+    F_PANE_COMPAT,
     F_REPLICATE,
     F_VERBOSE,
     F_HELP
@@ -314,6 +317,7 @@ static const struct option flags[] = {
     {"insecure", optional_argument, NULL, F_INSECURE},
     {"cleanup", optional_argument, NULL, F_CLEANUP},
     {"bind-pane", required_argument, NULL, F_PANE},
+    {"pane-compat", optional_argument, NULL, F_PANE_COMPAT},
     {"replicate", required_argument, NULL, F_REPLICATE},
     {"verbose", optional_argument, NULL, F_VERBOSE},
     {"help", no_argument, NULL, F_HELP},
@@ -327,6 +331,16 @@ static int parse_role(struct parse *p, const char *text)
         return bad(p, "-role %s: must be voter or replica", text);
     }
     return 0;
+}
+
+static int parse_pane(struct parse *p, const char *text)
+{
+    p->o->pane_given = true;
+    if (strcmp(text, "none") == 0) {
+        p->o->pane[0] = '\0';
+        return 0;
+    }
+    return copy_address(p, "bind-pane", text, p->o->pane);
 }
 
 static int parse_flag(struct parse *p, int flag, const char *arg)
@@ -384,8 +398,9 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
     case F_CLEANUP:
         return parse_bool(p, "cleanup", arg, &o->cleanup);
     case F_PANE:
-        o->pane_given = true;
-        return copy_address(p, "bind-pane", arg, o->pane);
+        return parse_pane(p, arg);
+    case F_PANE_COMPAT:
+        return parse_bool(p, "pane-compat", arg, &o->pane_compat);
     case F_REPLICATE:
         o->replicate_given = true;
         return 0;

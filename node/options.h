@@ -42,7 +42,7 @@ struct options {
     uint64_t image_rate;  /* bytes a second; 0: no bound */
     uint64_t scrub_hours; /* 0: never */
     char pane[ADDRESS_MAX];
-    bool pane_given, replicate_given, default_path;
+    bool pane_given, pane_compat, replicate_given, default_path;
 };
 
 /* Returns 0, or -1 with one line in `why` that says what is wrong and what to

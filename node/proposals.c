@@ -432,6 +432,7 @@ void proposal_accepted(struct database *db, const struct position *position)
         return;
     }
     m.position = *position;
+    histogram_add(&db->commit_times, now(db) - p->since_us);
     FAILPOINT("node.committed");
     answer(p, &m);
     FAILPOINT("node.answered");

@@ -11,6 +11,7 @@ void database_step(struct node *n, struct database *db)
     if (db->state == DB_READY) {
         applier_step(n, db);
         scrub_step(n, db);
+        backup_step(n, db);
     }
     image_send_step(n, db);
     if (db->state == DB_OPENING && db->job == NULL) {

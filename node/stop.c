@@ -38,6 +38,7 @@ static void close_sessions(struct node *n)
         server_stop(db);
         image_send_drop(n, db, 0);
     }
+    backup_drop_all(n);
     if (n->groups != NULL) {
         groups_stop(n->groups, DRAIN_MS, on_groups_stopped, n);
     } else {
@@ -53,7 +54,7 @@ static bool busy(const struct node *n)
             return true;
         }
     }
-    return false;
+    return backup_any_working(n);
 }
 
 /* A transaction of an image must not outlive the file. */

@@ -57,6 +57,7 @@ static void backfill_done(struct job *job)
     struct database *db = job->db;
 
     note_failure(job);
+    db->checkpoints += job->rv == 0;
     if (job->rv != 0) {
         db->checkpoint_not_before_us = now(db) + RETRY_US;
     }
@@ -72,6 +73,7 @@ static void reset_done(struct job *job)
         db->look_again = true;
     } else {
         note_failure(job);
+        db->checkpoints += job->rv == 0;
     }
     apply_frames(db->apply, &frames, &backfilled);
     if (frames > 0) {

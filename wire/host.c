@@ -7,6 +7,7 @@
 
 #define LEASE_BYTES 32
 #define IMAGE_BYTES 64
+#define PREFER_BYTES 12
 
 int host_lease_encode(const struct host_lease *l, struct buf *out)
 {
@@ -84,4 +85,29 @@ bool host_image_range_valid(const struct host_image *m)
     }
     return m->count == 0 || (m->first != 0 && m->first <= PAGE_NUMBER_MAX &&
                              m->count - 1 <= PAGE_NUMBER_MAX - m->first);
+}
+
+int host_prefer_encode(const struct host_prefer *p, struct buf *out)
+{
+    uint8_t *to = buf_room(out, PREFER_BYTES);
+
+    if (to == NULL) {
+        return out->err;
+    }
+    put_le64(to, p->node);
+    put_le32(to + 8, p->stand_in);
+    buf_added(out, PREFER_BYTES);
+    return 0;
+}
+
+int host_prefer_decode(const void *bytes, size_t len, struct host_prefer *p)
+{
+    const uint8_t *from = bytes;
+
+    if (len != PREFER_BYTES || get_le32(from + 8) > 1) {
+        return ERR_CORRUPT;
+    }
+    p->node = get_le64(from);
+    p->stand_in = get_le32(from + 8);
+    return 0;
 }

@@ -13,16 +13,17 @@
 #include "wire/packet.h"
 
 enum host_kind {
-    HOST_LEASE_ASK = PACKET_HOST, /* to the leader: I want to write */
-    HOST_LEASE_GRANT,             /* from the leader */
-    HOST_LEASE_RECALL,            /* from the leader: somebody else asks */
-    HOST_LEASE_RELEASE,           /* to the leader */
-    HOST_IMAGE_ASK,               /* give me the database */
-    HOST_IMAGE_BEGIN,             /* what follows on request */
-    HOST_IMAGE_NO,                /* not from me */
-    HOST_IMAGE_MORE,              /* which of these pages are others? */
-    HOST_IMAGE_PAGES,             /* those, as an ENTRY_PART */
-    HOST_IMAGE_END                /* the reader may be closed */
+    HOST_LEASE_ASK = PACKET_HOST,  /* to the leader: I want to write */
+    HOST_LEASE_GRANT,              /* from the leader */
+    HOST_LEASE_RECALL,             /* from the leader: somebody else asks */
+    HOST_LEASE_RELEASE,            /* to the leader */
+    HOST_IMAGE_ASK,                /* give me the database */
+    HOST_IMAGE_BEGIN,              /* what follows on request */
+    HOST_IMAGE_NO,                 /* not from me */
+    HOST_IMAGE_MORE,               /* which of these pages are others? */
+    HOST_IMAGE_PAGES,              /* those, as an ENTRY_PART */
+    HOST_IMAGE_END,                /* the reader may be closed */
+    HOST_PREFER = PACKET_HOST + 24 /* leadership was moved by hand */
 };
 
 /* The four lease packets. A grant names the leader's last log index: the holder
@@ -50,6 +51,16 @@ struct host_image {
     const uint8_t *part;
     size_t part_len;
 };
+
+/* HOST_PREFER, of the packet's group: who is to lead it (0: whoever would
+ * without), for good or until that one is back. */
+struct host_prefer {
+    uint64_t node;
+    uint32_t stand_in; /* 0 or 1 */
+};
+
+int host_prefer_encode(const struct host_prefer *p, struct buf *out);
+int host_prefer_decode(const void *bytes, size_t len, struct host_prefer *p);
 
 int host_lease_encode(const struct host_lease *l, struct buf *out);
 int host_lease_decode(const void *bytes, size_t len, struct host_lease *l);

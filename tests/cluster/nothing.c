@@ -31,6 +31,12 @@ void image_send_end(struct node *n, struct database *db, uint64_t peer,
     (void)m;
 }
 
+void backup_step(struct node *n, struct database *db)
+{
+    (void)n;
+    (void)db;
+}
+
 void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m)
 {

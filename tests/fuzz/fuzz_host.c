@@ -1,5 +1,5 @@
-/* Lease and image packets: what is accepted is encoded the same way, and a
- * range of pages that is valid has all its hashes in the packet. */
+/* Lease, image and leadership packets: what is accepted is encoded the same
+ * way, and a range of pages that is valid has all its hashes in the packet. */
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "tests/fuzz/fuzz.h"
@@ -27,6 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct host_lease lease;
     struct host_image image;
+    struct host_prefer prefer;
     struct buf out;
 
     buf_init(&out, size + 1);
@@ -39,6 +40,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(host_image_encode(&image, &out) == 0);
         check_equal(&out, data, size);
         check_range(&image);
+    }
+    if (host_prefer_decode(data, size, &prefer) == 0) {
+        buf_reset(&out);
+        CHECK(host_prefer_encode(&prefer, &out) == 0);
+        check_equal(&out, data, size);
     }
     buf_close(&out);
     return 0;

@@ -252,6 +252,24 @@ static void nothing_grows_beyond_its_buffer(void **state)
     buf_close(&small);
 }
 
+static void a_preference_comes_back_and_nothing_like_it_is_taken(void **state)
+{
+    struct host_prefer sent = {.node = 0x0102030405060708, .stand_in = 1};
+    struct host_prefer got = {.node = 0};
+    struct buf *out = *state;
+
+    assert_int_equal(host_prefer_encode(&sent, out), 0);
+    assert_int_equal(out->len, 12);
+    assert_int_equal(out->data[0], 8);
+    assert_int_equal(host_prefer_decode(out->data, 12, &got), 0);
+    assert_int_equal(got.node, sent.node);
+    assert_int_equal(got.stand_in, 1);
+    assert_int_equal(host_prefer_decode(out->data, 11, &got), ERR_CORRUPT);
+    assert_int_equal(host_prefer_decode(out->data, 13, &got), ERR_CORRUPT);
+    out->data[8] = 2;
+    assert_int_equal(host_prefer_decode(out->data, 12, &got), ERR_CORRUPT);
+}
+
 static void the_kinds_have_the_documented_numbers(void **state)
 {
     (void)state;
@@ -265,6 +283,7 @@ static void the_kinds_have_the_documented_numbers(void **state)
     assert_int_equal(HOST_IMAGE_MORE, 39);
     assert_int_equal(HOST_IMAGE_PAGES, 40);
     assert_int_equal(HOST_IMAGE_END, 41);
+    assert_int_equal(HOST_PREFER, 56);
 }
 
 int main(void)
@@ -282,6 +301,7 @@ int main(void)
         T(a_range_lies_among_the_page_numbers),
         T(what_is_encoded_is_appended),
         T(nothing_grows_beyond_its_buffer),
+        T(a_preference_comes_back_and_nothing_like_it_is_taken),
         T(the_kinds_have_the_documented_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
