@@ -280,13 +280,16 @@ static int grow_wal(struct store_db *s)
     return rv;
 }
 
-static void read_node_row(struct store_identity *id, sqlite3_stmt *st)
+static int read_node_row(struct store_identity *id, sqlite3_stmt *st)
 {
     const char *key = (const char *)sqlite3_column_text(st, 0);
     const void *value = sqlite3_column_blob(st, 1);
     size_t len = (size_t)sqlite3_column_bytes(st, 1);
     uint64_t n = (uint64_t)sqlite3_column_int64(st, 1);
 
+    if (key == NULL || value == NULL) {
+        return len == 0 && key != NULL ? SQLITE_OK : SQLITE_CORRUPT;
+    }
     if (strcmp(key, "store") == 0 && len == sizeof id->store.b) {
         memcpy(id->store.b, value, len);
     } else if (strcmp(key, "cluster") == 0 && len == sizeof id->cluster.b) {
@@ -301,6 +304,7 @@ static void read_node_row(struct store_identity *id, sqlite3_stmt *st)
         memcpy(id->members, value, len);
         id->members[len] = '\0';
     }
+    return SQLITE_OK;
 }
 
 static int read_identity(struct store_db *s)
@@ -310,10 +314,12 @@ static int read_identity(struct store_db *s)
         sqlite3_prepare_v2(s->db, "SELECT key, value FROM node", -1, &st, NULL);
 
     while (rv == SQLITE_OK && (rv = sqlite3_step(st)) == SQLITE_ROW) {
-        read_node_row(&s->identity, st);
-        rv = SQLITE_OK;
+        rv = read_node_row(&s->identity, st);
     }
     sqlite3_finalize(st);
+    if (rv == SQLITE_DONE && uuid_is_none(&s->identity.store)) {
+        return SQLITE_CORRUPT;
+    }
     return rv == SQLITE_DONE ? SQLITE_OK : rv;
 }
 

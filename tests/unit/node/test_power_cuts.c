@@ -22,7 +22,7 @@
 #include "tests/unit/node/power_world.h"
 
 #define STEPS 260
-#define CUTS 500
+#define CUTS 200
 #define CONTROL_CUTS 150
 
 struct tally {

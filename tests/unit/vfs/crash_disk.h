@@ -226,7 +226,7 @@ static bool syncs(const struct disk_op *op, int file, unsigned unsynced)
 static void cut_file(const struct disk *d, int file, const struct cut *cut,
                      struct disk_image *m)
 {
-    struct disk_image now = {.bytes = NULL};
+    static struct disk_image now; /* kept for the next one */
     int synced = 0;
 
     image_copy(m, &d->start[file]);
@@ -241,14 +241,13 @@ static void cut_file(const struct disk *d, int file, const struct cut *cut,
             image_do(m, &now, &d->ops[i], i < synced ? 1 : cut->survival);
         }
     }
-    free(now.bytes);
 }
 
 /* What the cut leaves, as a database of its own at `path`. */
 UNUSED static void disk_cut(const struct disk *d, const struct cut *cut,
                             const char *path)
 {
-    struct disk_image m = {.bytes = NULL};
+    static struct disk_image m; /* kept for the next one */
     char name[PATH_MAX + 8];
 
     cut_file(d, ON_DB, cut, &m);
@@ -258,7 +257,6 @@ UNUSED static void disk_cut(const struct disk *d, const struct cut *cut,
     spill(name, m.bytes, m.len);
     snprintf(name, sizeof name, "%s-shm", path);
     unlink(name);
-    free(m.bytes);
 }
 
 /* The value of the last note of that kind before operation `at`; 0 if there is
