@@ -260,11 +260,11 @@ class Client:
 
 
 class World:
-    def __init__(self, seed, workloads, clients=1, rate=5.0):
+    def __init__(self, seed, workloads, clients=1, rate=5.0, make=Cluster):
         self.seed, self.rate = seed, rate
         self.random = random.Random(seed)
         self.workloads = list(workloads)
-        self.cluster = Cluster(self.workloads)
+        self.cluster = make(self.workloads)
         self.folder = self.cluster.folder
         self.histories = self.folder / "history"
         self.histories.mkdir()
