@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "consensus/reserve.h"
 #include "consensus/store_db.h"
 
 #define WAL_BYTES (16u << 20)
@@ -104,7 +105,10 @@ static int cannot(struct store_db *s, const char *path, int rv, char *why,
                  path);
         return ERR_CORRUPT;
     case SQLITE_FULL:
-        snprintf(why, why_size, "no room on the disk of %s", path);
+        snprintf(why, why_size,
+                 "no room on the disk of %s: free at least %u MB, it goes on "
+                 "by itself",
+                 path, RESERVE_BYTES >> 20);
         return ERR_FULL;
     default:
         snprintf(why, why_size, "cannot use %s: %s", path,

@@ -115,18 +115,63 @@ class StrictReads(Directed):
 
 
 class FullDisk(Directed):
+    def setUp(self):
+        self.full = self.cluster()
+        if "disk full" in self.full.skipped:
+            self.skipTest(self.full.skipped["disk full"])
+        self.node = self.full.nodes[-1]
+
+    def use_up_the_reserve(self, session):
+        self.node.fill(0)
+        end = time.monotonic() + 20
+        while "no room for the log" not in self.node.log():
+            self.assertLess(time.monotonic(), end, "the disk is never full")
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(900000), 1)")
+            except marmot.SqlError:
+                pass
+        (self.node.disk / "balloon").rename(self.node.disk / "balloon.first")
+        self.node.fill(0)
+
+    def make_room(self):
+        for balloon in self.node.disk.glob("balloon*"):
+            balloon.unlink()
+
     def test_a_node_that_cannot_apply_lives_and_catches_up(self):
-        cluster = self.cluster()
-        if "disk full" in cluster.skipped:
-            self.skipTest(cluster.skipped["disk full"])
-        node = cluster.nodes[-1]
-        balloon = node.disk / "balloon"
-        session = cluster.session(1, busy_ms=20000)
+        session = self.full.session(1, busy_ms=20000)
         for left in 0, 40_000, 300_000:
-            node.fill(left)
+            self.node.fill(left)
             for _ in range(20):
                 session.sql("INSERT INTO rows VALUES(randomblob(30000), 1)")
             time.sleep(1)
-            self.assertTrue(node.running(), node.log()[-2000:])
-            balloon.unlink()
-            self.assertSamePages(cluster)
+            self.assertTrue(self.node.running(), self.node.log()[-2000:])
+            self.make_room()
+            self.assertSamePages(self.full)
+
+    def test_a_leader_without_room_does_not_stop_the_others(self):
+        """The small disk is that of the node which leads."""
+        self.assertIs(self.leader(self.full), self.node)
+        session = self.full.session(1, busy_ms=2000)
+        self.use_up_the_reserve(session)
+        count, end = 0, time.monotonic() + 25
+        while count < 40 and time.monotonic() < end:
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(900000), 1)")
+                count += 1
+            except marmot.SqlError:
+                pass
+        self.assertEqual(count, 40, "writes have stopped")
+        self.make_room()
+        self.assertSamePages(self.full)
+
+    def test_a_node_that_starts_on_a_full_disk_waits_for_room(self):
+        """Its reserve is used up, so not even the start can write."""
+        session = self.full.session(1, busy_ms=2000)
+        self.use_up_the_reserve(session)
+        self.node.kill()
+        self.node.fill(0)
+        self.node.start()
+        time.sleep(2)
+        self.assertTrue(self.node.running(), self.node.log()[-2000:])
+        self.make_room()
+        self.assertSamePages(self.full)
