@@ -1,7 +1,10 @@
 """Faults at a chosen place: what a random run has found, made certain."""
 
 import os
+import re
+import shutil
 import signal
+import subprocess
 import time
 import unittest
 
@@ -175,3 +178,84 @@ class FullDisk(Directed):
         self.assertTrue(self.node.running(), self.node.log()[-2000:])
         self.make_room()
         self.assertSamePages(self.full)
+
+
+@unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+class FailingSync(Directed):
+    """One sync fails, once. The next would succeed, but nobody knows what it
+    would be worth: there is no next one. The node stops and says why; the
+    others go on, and it comes back with all that was acknowledged."""
+
+    def fail_a_sync(self, node, when, *paths):
+        """Of the files together, the sync number `when` from now on."""
+        trace = node.cluster.folder / "trace"
+        args = ["strace", "-f", "-o", trace, "-p", node.process.pid,
+                "-e", "trace=fsync,fdatasync",
+                "-e", f"inject=fsync,fdatasync:error=EIO:when={when}"]
+        for path in paths:
+            args += ["-P", path]
+        tracer = marmot.spawn(args, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True)
+        self.addCleanup(tracer.stderr.close)
+        self.addCleanup(tracer.wait)
+        self.addCleanup(tracer.kill)
+        while "attached" not in tracer.stderr.readline():
+            self.assertIsNone(tracer.poll(), "strace cannot attach")
+        return tracer, trace
+
+    def assertOneFailedAndNoneFollowed(self, tracer, trace):
+        tracer.wait(30)
+        calls = [line for line in trace.read_text().splitlines()
+                 if re.search(r"fsync|fdatasync", line)
+                 and "resumed" not in line]
+        failed = [i for i, line in enumerate(calls) if "INJECTED" in line]
+        self.assertEqual(len(failed), 1, calls)
+        self.assertEqual(calls[failed[0] + 1:], [])
+
+    def write_until(self, session, over):
+        """Rows until `over`; how many were acknowledged."""
+        count, end = 0, time.monotonic() + 60
+        while not over():
+            self.assertLess(time.monotonic(), end, "the node did not stop")
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(30000), 1)")
+                count += 1
+            except marmot.SqlError:
+                time.sleep(0.01)
+        return count
+
+    def survives(self, when, why, *names):
+        cluster = self.cluster(hurt=False)
+        node = cluster[2]
+        session = cluster.session(1, busy_ms=20000)
+        self.writes(session, INSERT)
+        self.writes(cluster.session(2, busy_ms=5000), INSERT)
+        tracer, trace = self.fail_a_sync(node, when,
+                                         *(node.folder / n for n in names))
+        count = 2 + self.write_until(session, lambda: not node.running())
+        self.assertEqual(node.wait_exit(), 1)
+        self.assertRegex(node.log(), why)
+        self.assertOneFailedAndNoneFollowed(tracer, trace)
+        node.start().wait_ready()
+        self.writes(session, INSERT)
+        self.assertGreaterEqual(session.value(COUNT), count + 1)
+        self.assertSamePages(cluster)
+        self.assertIntact(node)
+        cluster.close_sessions()
+
+    def test_of_the_log(self):
+        self.survives(7, "fatal the log store cannot write: disk I/O error",
+                      "raft/store.db", "raft/store.db-wal")
+
+    def test_of_a_checkpoint_of_the_log(self):
+        self.survives(1, "fatal the log store cannot checkpoint: disk I/O",
+                      "raft/store.db")
+
+    def test_of_the_wal_before_it_is_written_back(self):
+        self.survives(1, r"fatal the database \S+ cannot be written to its",
+                      "main.db-wal")
+
+    def test_of_a_database_that_was_written_back(self):
+        self.survives(1, r"fatal the database \S+ cannot be written to its",
+                      "main.db")
