@@ -26,7 +26,7 @@ import history  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
 NODES = 3
-SMALL_DISK = "512m"  # of the last node, when it can be had
+SMALL_DISK = "640m"  # of the last node, when it can be had
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
