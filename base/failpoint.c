@@ -54,6 +54,7 @@ static const struct point {
     {"apply.indexed", "the index has the frames, its header not"},
     {"index.between_headers", "one copy of the index header is written"},
     {"apply.published", "readers see what was appended"},
+    {"checkpoint.sync", "a checkpoint is about to sync (error)"},
     {"checkpoint.synced", "the WAL is synced, no page is moved"},
     {"checkpoint.page", "a page was moved"},
     {"checkpoint.moved", "all pages are moved, the file not synced"},

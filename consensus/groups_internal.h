@@ -212,6 +212,8 @@ void compaction_tick(struct groups *g);
 /* ---- leadership.c ---- */
 
 void leadership_tick(struct groups *g);
+/* May this node be given a group to lead? */
+bool leadership_wanted(const struct groups *g);
 /* Returns true when there is nothing more to hand over, or nobody to take it.
  */
 bool leadership_drain(struct groups *g);

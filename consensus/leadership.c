@@ -3,7 +3,8 @@
  * Group g prefers the voter number g mod n. Whoever leads a group that prefers
  * another node hands it over once that node has kept up for a second: a few at
  * a time, later and later again after failures. A node that was given a group
- * on purpose keeps it until the preferred one has gone and come back.
+ * on purpose keeps it until the preferred one has gone and come back. A node
+ * without room for its log leads nothing, if anybody else can.
  *
  * A move by hand makes another node the preferred one. That is known to whoever
  * was told, in memory only, and ends when that node is lost from sight: nodes
@@ -149,13 +150,55 @@ static void balance(struct group *g)
     }
 }
 
+/* Prefers the node that is to lead the group anyway. */
+static uint64_t heir(const struct group *g)
+{
+    const struct groups *all = g->all;
+    uint64_t found = 0;
+
+    for (unsigned i = 0; i < all->n_members; i++) {
+        const struct member *m = &all->members[i];
+        if (!m->self && !m->leaving && m->ready &&
+            peek_role(&g->raft, m->id) == RAFT_VOTER &&
+            !leadership_lags(g, m->id, NEAR_ENTRIES) &&
+            (found == 0 || m->id == g->preferred)) {
+            found = m->id;
+        }
+    }
+    return found;
+}
+
+/* A leader that leaves, or cannot store what it is asked to commit, is in
+ * everybody's way. What the reserve of a full disk gave back is enough to hand
+ * its groups over. */
+void leadership_hand_over(struct group *g)
+{
+    uint64_t to = group_leads(g) ? heir(g) : 0;
+
+    if (to != 0 && groups_now(g->all) >= g->retry_ms &&
+        transfers(g->all) < DRAIN_TRANSFERS_MAX) {
+        (void)transfer(g, to);
+    }
+}
+
 void leadership_tick(struct groups *g)
 {
+    bool full = store_full(g->store, NULL, 0);
+
     for (unsigned i = 0; i < g->options.shards; i++) {
         judge(g->groups[i]);
         end_stand_in(g->groups[i]);
-        balance(g->groups[i]);
+        if (full) {
+            leadership_hand_over(g->groups[i]);
+        } else {
+            balance(g->groups[i]);
+        }
     }
+}
+
+bool leadership_wanted(const struct groups *g)
+{
+    return !store_full(g->store, NULL, 0);
 }
 
 void leadership_gained(struct group *g)
@@ -215,31 +258,13 @@ int groups_prefer(struct groups *g, unsigned group, uint64_t peer,
     to->near_ms = to->retry_ms = 0;
     to->backoff_ms = 0;
     m = groups_member(g, to->preferred);
-    if (group_leads(to) && !m->self && m->ready) {
+    if (m != NULL && group_leads(to) && !m->self && m->ready) {
         (void)transfer(to, m->id); /* if it fails: balance() tries again */
     }
     return 0;
 }
 
 /* ---- handing over at stop ----------------------------------------------- */
-
-/* Prefers the node that is to lead the group anyway. */
-static uint64_t heir(const struct group *g)
-{
-    const struct groups *all = g->all;
-    uint64_t found = 0;
-
-    for (unsigned i = 0; i < all->n_members; i++) {
-        const struct member *m = &all->members[i];
-        if (!m->self && !m->leaving && m->ready &&
-            peek_role(&g->raft, m->id) == RAFT_VOTER &&
-            !leadership_lags(g, m->id, NEAR_ENTRIES) &&
-            (found == 0 || m->id == g->preferred)) {
-            found = m->id;
-        }
-    }
-    return found;
-}
 
 bool leadership_drain(struct groups *g)
 {
@@ -272,13 +297,4 @@ bool leadership_drain(struct groups *g)
         }
     }
     return all_gone;
-}
-
-void leadership_hand_over(struct group *g)
-{
-    uint64_t to = heir(g);
-
-    if (to != 0) {
-        (void)transfer(g, to);
-    }
 }

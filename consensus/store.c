@@ -70,8 +70,11 @@ struct store {
     char why[256]; /* what SQLite said */
 };
 
+/* Nothing may sync again what a failed sync may have lost: not even the close.
+ */
 static void note_failure(struct store *s, const char *doing)
 {
+    sqlite3_db_config(s->db.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     snprintf(s->why, sizeof s->why,
              "the log store cannot %s: %s; look at the disk of -raft-path, "
              "then start again",

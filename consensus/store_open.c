@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "consensus/alloc.h"
+#include "consensus/reserve.h"
 #include "consensus/store_db.h"
 
 #define WAL_BYTES (16u << 20)
@@ -105,7 +106,10 @@ static int cannot(struct store_db *s, const char *path, int rv, char *why,
                  path);
         return ERR_CORRUPT;
     case SQLITE_FULL:
-        snprintf(why, why_size, "no room on the disk of %s", path);
+        snprintf(why, why_size,
+                 "no room on the disk of %s: free at least %u MB, it goes on "
+                 "by itself",
+                 path, RESERVE_BYTES >> 20);
         return ERR_FULL;
     default:
         snprintf(why, why_size, "cannot use %s: %s", path,
@@ -295,13 +299,16 @@ static int grow_wal(struct store_db *s)
     return rv;
 }
 
-static void read_node_row(struct store_identity *id, sqlite3_stmt *st)
+static int read_node_row(struct store_identity *id, sqlite3_stmt *st)
 {
     const char *key = (const char *)sqlite3_column_text(st, 0);
     const void *value = sqlite3_column_blob(st, 1);
     size_t len = (size_t)sqlite3_column_bytes(st, 1);
     uint64_t n = (uint64_t)sqlite3_column_int64(st, 1);
 
+    if (key == NULL || value == NULL) {
+        return len == 0 && key != NULL ? SQLITE_OK : SQLITE_CORRUPT;
+    }
     if (strcmp(key, "store") == 0 && len == sizeof id->store.b) {
         memcpy(id->store.b, value, len);
     } else if (strcmp(key, "cluster") == 0 && len == sizeof id->cluster.b) {
@@ -318,6 +325,7 @@ static void read_node_row(struct store_identity *id, sqlite3_stmt *st)
         memcpy(id->members, value, len);
         id->members[len] = '\0';
     }
+    return SQLITE_OK;
 }
 
 static int read_identity(struct store_db *s)
@@ -327,10 +335,12 @@ static int read_identity(struct store_db *s)
         sqlite3_prepare_v2(s->db, "SELECT key, value FROM node", -1, &st, NULL);
 
     while (rv == SQLITE_OK && (rv = sqlite3_step(st)) == SQLITE_ROW) {
-        read_node_row(&s->identity, st);
-        rv = SQLITE_OK;
+        rv = read_node_row(&s->identity, st);
     }
     sqlite3_finalize(st);
+    if (rv == SQLITE_DONE && uuid_is_none(&s->identity.store)) {
+        return SQLITE_CORRUPT;
+    }
     return rv == SQLITE_DONE ? SQLITE_OK : rv;
 }
 

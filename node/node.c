@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 
 #define ROUNDS_MAX 4u /* of woken databases, before the loop polls again */
+#define START_AGAIN_US 500000u
 
 /* ---- waking databases ---------------------------------------------------- */
 
@@ -357,6 +359,33 @@ static int start_groups(struct node *n, char *why, size_t size)
     return groups_start(&g, &n->groups, why, size);
 }
 
+/* The disk of the log is so full that not even the start can be noted, though
+ * the reserve was given up. A signal ends the process meanwhile, as nothing is
+ * running yet. */
+static void wait_for_room(struct node *n)
+{
+    uv_signal_stop(&n->sigterm);
+    uv_signal_stop(&n->sigint);
+    usleep(START_AGAIN_US);
+    uv_signal_start(&n->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&n->sigint, on_signal, SIGINT);
+}
+
+static int start_groups_with_room(struct node *n, char *why, size_t size)
+{
+    int rv = start_groups(n, why, size);
+
+    if (rv == ERR_FULL) {
+        log_error("disk_full", "path=%s why=\"%s\"", n->options->raft_path,
+                  why);
+    }
+    while (rv == ERR_FULL) {
+        wait_for_room(n);
+        rv = start_groups(n, why, size);
+    }
+    return rv;
+}
+
 static int start_all(struct node *n, char *why, size_t size)
 {
     const struct options *o = n->options;
@@ -376,7 +405,7 @@ static int start_all(struct node *n, char *why, size_t size)
     if (rv == 0) {
         rv = view_start(n, why, size);
     }
-    return rv == 0 ? start_groups(n, why, size) : rv;
+    return rv == 0 ? start_groups_with_room(n, why, size) : rv;
 }
 
 static void init_handles(struct node *n)

@@ -7,6 +7,7 @@
  * A WAL can only start over while no reader uses it. A session that waits for
  * the slot holds a read mark for its first milliseconds, so it is tried for a
  * while; against a reader that stays, again a second later. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -44,11 +45,23 @@ static void run_reset(struct job *job)
     }
 }
 
+/* A disk that has lost writes once is not tried again: the next start reads the
+ * file and compares it with the log. */
 static void note_failure(const struct job *job)
 {
-    if (job->rv != 0 && job->rv != ERR_BUSY) {
-        log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", job->db->name,
-                 job->db->path, err_str(job->rv));
+    char why[PATH_MAX + 128];
+
+    if (job->rv == 0 || job->rv == ERR_BUSY) {
+        return;
+    }
+    log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", job->db->name,
+             job->db->path, err_str(job->rv));
+    if (job->rv == ERR_IO) {
+        snprintf(why, sizeof why,
+                 "the database %s cannot be written to its disk; look at the "
+                 "disk, then start again",
+                 job->db->path);
+        node_fatal(job->node, why);
     }
 }
 

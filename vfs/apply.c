@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "vfs/apply_internal.h"
 #include "vfs/sqlite_code.h"
 #include "wire/page.h"
@@ -224,6 +225,9 @@ int apply_close(struct apply *a, bool checkpoint)
         if (err == 0 && path == NULL) {
             err = -ENOMEM;
         }
+        if (err == 0 && a->sync_failed) {
+            err = ERR_IO;
+        }
     }
     release(a);
     if (path != NULL && err == 0) {
@@ -295,10 +299,23 @@ int apply_tell(struct apply *a, const struct wal_state *state, bool advances)
     return a->record == NULL ? 0 : a->record(a->record_arg, state, advances);
 }
 
+/* What a failed sync left unwritten the system may take for clean: a second one
+ * would succeed and prove nothing. */
+int apply_sync_file(struct apply *a, sqlite3_file *file)
+{
+    int rc = SQLITE_IOERR_FSYNC;
+
+    if (!a->sync_failed) {
+        rc = FAILPOINT_ERROR("checkpoint.sync", SQLITE_IOERR_FSYNC,
+                             file->pMethods->xSync(file, SQLITE_SYNC_NORMAL));
+    }
+    a->sync_failed = rc != SQLITE_OK;
+    return sqlite_code_err(rc);
+}
+
 int apply_sync(struct apply *a)
 {
-    return sqlite_code_err(
-        a->files.wal->pMethods->xSync(a->files.wal, SQLITE_SYNC_NORMAL));
+    return apply_sync_file(a, a->files.wal);
 }
 
 void apply_frames(const struct apply *a, uint32_t *frames, uint32_t *backfilled)

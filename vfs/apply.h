@@ -89,7 +89,9 @@ void apply_resize(struct apply *a, uint32_t db_pages);
 int apply_trim(struct apply *a);
 
 /* fsync the WAL: everything committed before the call survives a power loss
- * once it returns 0. */
+ * once it returns 0. After a sync that failed, of the WAL or of the database in
+ * a checkpoint, this and apply_checkpoint only give ERR_IO: close `a` without a
+ * checkpoint, and read the file again. */
 int apply_sync(struct apply *a);
 
 /* `state` is ours: a session has published it. */

@@ -42,6 +42,7 @@ struct apply {
     void *record_arg;
     struct apply_txn txn;
     bool holds_write, holds_ckpt; /* SHARED */
+    bool sync_failed;             /* nobody knows what the disk holds */
 };
 
 /* Read the header into a->h, rebuilding a torn index first: only while no
@@ -53,6 +54,9 @@ int apply_load(struct apply *a);
  * names more than file and WAL can hold. */
 int apply_count_pages(const struct apply *a, const struct wal_index_header *h,
                       uint32_t *pages);
+
+/* fsync; after one that failed all others fail too. */
+int apply_sync_file(struct apply *a, sqlite3_file *file);
 
 int apply_tell(struct apply *a, const struct wal_state *state, bool advances);
 

@@ -138,10 +138,7 @@ static int finish_file(struct apply *a)
     int rc = db->pMethods->xTruncate(
         db, (sqlite3_int64)a->h.db_pages * a->files.page_size);
 
-    if (rc == SQLITE_OK) {
-        rc = db->pMethods->xSync(db, SQLITE_SYNC_NORMAL);
-    }
-    return sqlite_code_err(rc);
+    return rc != SQLITE_OK ? sqlite_code_err(rc) : apply_sync_file(a, db);
 }
 
 /* Write frames after..safe back; READ0 is held exclusively. */

@@ -13,6 +13,7 @@ import os
 import pathlib
 import signal
 import sqlite3
+import subprocess
 import time
 
 from world import marmot, stopped
@@ -113,6 +114,11 @@ def kill_all_nodes(world):
 
 def restart_node(world):
     return take_down(world, one(world), lambda n: n.process.terminate())
+
+
+def restart_leader(world):
+    """Its groups are handed over before it goes, and given back later."""
+    return take_down(world, the_leader(world), lambda n: n.process.terminate())
 
 
 def freeze(world, nodes):
@@ -290,6 +296,34 @@ def disk_full(world):
             lambda: balloon.unlink(missing_ok=True))
 
 
+def sync_fails(world):
+    """One sync of a node's log, or of its copies, fails; the node then stops
+    by itself, if it comes to that while we look."""
+    nodes = one(world)
+    if not nodes:
+        return "no node to hurt"
+    node, number = nodes[0], world.random.randint(1, 40)
+    world.note(f"  node {node.id} sync {number}")
+    world.expected_down.add(node.id)
+    tracer = marmot.spawn(
+        ["strace", "-f", "-q", "-o", "/dev/null", "-p", node.process.pid,
+         "-e", "trace=fsync,fdatasync",
+         "-e", f"inject=fsync,fdatasync:error=EIO:when={number}"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+
+    def end():
+        tracer.terminate()
+        tracer.wait()
+        time.sleep(0.2)  # for what has just failed
+        if node.running() and " stopping " not in node.log():
+            world.expected_down.discard(node.id)
+        else:
+            world.note(f"  node {node.id} stopped")
+            start_again(world, [node])
+    return world.random.uniform(1, 4), end
+
+
 def clock_jump(world):
     node = next(n for n in world.nodes if n.faketime is not None)
     node.move_clock(world.random.choice([-86400, -3600, -5, 5, 3600, 86400]))
@@ -305,6 +339,7 @@ FAULTS = {
     "two nodes kill -9": (kill_two_nodes, 2),
     "all nodes kill -9": (kill_all_nodes, 2),
     "node restarted": (restart_node, 3),
+    "leader restarted": (restart_leader, 3),
     "node stopped": (stop_node, 5),
     "leader stopped": (stop_leader, 5),
     "copy removed": (remove_copy, 2),
@@ -321,6 +356,7 @@ FAULTS = {
     "connections cut": (cut_connections, 4),
     "connections reset": (reset_connections, 3),
     "disk full": (disk_full, 4),
+    "sync fails": (sync_fails, 4),
     "clock jump": (clock_jump, 4),
 }
 

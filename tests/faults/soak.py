@@ -41,7 +41,8 @@ class Report:
         self.faults = collections.Counter()
         self.problems = []
         self.identical = self.intact = "yes"
-        self.slowest = 0.0
+        self.slowest = self.longest_gap = 0.0
+        self.leadership_moves = 0
 
     def good(self):
         return bool(self.verdict) and not self.problems
@@ -58,6 +59,7 @@ class Report:
             self.problems.append(f"{workload}: nothing was ever acknowledged")
 
     def rows(self):
+        yield "date", time.strftime("%F")
         yield "seed", self.seed
         yield "seconds", round(self.seconds)
         yield "operations", sum(self.operations.values())
@@ -68,6 +70,7 @@ class Report:
         yield "faults injected", sum(self.faults.values())
         for fault, count in self.faults.items():
             yield f"  {fault}", count
+        yield "leadership moves seen", self.leadership_moves
         for kind in verdict.KINDS:
             yield kind, self.verdict.counts[kind]
         if self.verdict.undecided:
@@ -75,11 +78,14 @@ class Report:
         yield "replicas identical", self.identical
         yield "integrity_check", self.intact
         yield "slowest write after healing", f"{self.slowest:.1f} s"
+        yield "longest time without a commit", f"{self.longest_gap:.1f} s"
         yield "other problems", len(self.problems)
 
     def print(self):
         rows = [(str(name), str(value)) for name, value in self.rows()]
         width = max(len(name) for name, _ in rows)
+        print(f"| {'what':{width}} | {'':>12} |")
+        print(f"|{'-' * (width + 2)}|{'-' * 13}:|")
         for name, value in rows:
             print(f"| {name:{width}} | {value:>12} |")
         errors = ", ".join(f"{name} {count}" for name, count
@@ -140,6 +146,13 @@ def compare_files(world, report):
 
 def is_write(op):
     return op.name not in ("local", "strict", "damage", "give_up")
+
+
+def longest_gap(histories):
+    """Between two commits of anybody, while the faults went on."""
+    ends = sorted(op.end for operations in histories.values()
+                  for op in operations if is_write(op) and op.type == OK)
+    return max((b - a for a, b in zip(ends, ends[1:])), default=0)
 
 
 def first_writes(world, nemesis, histories):
@@ -223,6 +236,8 @@ def judge(world, nemesis, report):
                 break
     report.slowest = max(report.slowest,
                          first_writes(world, nemesis, histories))
+    report.longest_gap = longest_gap(histories)
+    report.leadership_moves = world.cluster.leadership_moves()
     report.faults = nemesis.counts
     report.problems += world.surprises
 

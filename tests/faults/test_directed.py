@@ -1,7 +1,10 @@
 """Faults at a chosen place: what a random run has found, made certain."""
 
 import os
+import re
+import shutil
 import signal
+import subprocess
 import time
 import unittest
 
@@ -115,18 +118,144 @@ class StrictReads(Directed):
 
 
 class FullDisk(Directed):
+    def setUp(self):
+        self.full = self.cluster()
+        if "disk full" in self.full.skipped:
+            self.skipTest(self.full.skipped["disk full"])
+        self.node = self.full.nodes[-1]
+
+    def use_up_the_reserve(self, session):
+        self.node.fill(0)
+        end = time.monotonic() + 20
+        while "no room for the log" not in self.node.log():
+            self.assertLess(time.monotonic(), end, "the disk is never full")
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(900000), 1)")
+            except marmot.SqlError:
+                pass
+        (self.node.disk / "balloon").rename(self.node.disk / "balloon.first")
+        self.node.fill(0)
+
+    def make_room(self):
+        for balloon in self.node.disk.glob("balloon*"):
+            balloon.unlink()
+
     def test_a_node_that_cannot_apply_lives_and_catches_up(self):
-        cluster = self.cluster()
-        if "disk full" in cluster.skipped:
-            self.skipTest(cluster.skipped["disk full"])
-        node = cluster.nodes[-1]
-        balloon = node.disk / "balloon"
-        session = cluster.session(1, busy_ms=20000)
+        session = self.full.session(1, busy_ms=20000)
         for left in 0, 40_000, 300_000:
-            node.fill(left)
+            self.node.fill(left)
             for _ in range(20):
                 session.sql("INSERT INTO rows VALUES(randomblob(30000), 1)")
             time.sleep(1)
-            self.assertTrue(node.running(), node.log()[-2000:])
-            balloon.unlink()
-            self.assertSamePages(cluster)
+            self.assertTrue(self.node.running(), self.node.log()[-2000:])
+            self.make_room()
+            self.assertSamePages(self.full)
+
+    def test_a_leader_without_room_does_not_stop_the_others(self):
+        """The small disk is that of the node which leads."""
+        self.assertIs(self.leader(self.full), self.node)
+        session = self.full.session(1, busy_ms=2000)
+        self.use_up_the_reserve(session)
+        count, end = 0, time.monotonic() + 25
+        while count < 40 and time.monotonic() < end:
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(900000), 1)")
+                count += 1
+            except marmot.SqlError:
+                pass
+        self.assertEqual(count, 40, "writes have stopped")
+        self.make_room()
+        self.assertSamePages(self.full)
+
+    def test_a_node_that_starts_on_a_full_disk_waits_for_room(self):
+        """Its reserve is used up, so not even the start can write."""
+        session = self.full.session(1, busy_ms=2000)
+        self.use_up_the_reserve(session)
+        self.node.kill()
+        self.node.fill(0)
+        self.node.start()
+        time.sleep(2)
+        self.assertTrue(self.node.running(), self.node.log()[-2000:])
+        self.make_room()
+        self.assertSamePages(self.full)
+
+
+@unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+class FailingSync(Directed):
+    """One sync fails, once. The next would succeed, but nobody knows what it
+    would be worth: there is no next one. The node stops and says why; the
+    others go on, and it comes back with all that was acknowledged."""
+
+    def fail_a_sync(self, node, when, *paths):
+        """Of the files together, the sync number `when` from now on."""
+        trace = node.cluster.folder / "trace"
+        args = ["strace", "-f", "-o", trace, "-p", node.process.pid,
+                "-e", "trace=fsync,fdatasync",
+                "-e", f"inject=fsync,fdatasync:error=EIO:when={when}"]
+        for path in paths:
+            args += ["-P", path]
+        tracer = marmot.spawn(args, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True)
+        self.addCleanup(tracer.stderr.close)
+        self.addCleanup(tracer.wait)
+        self.addCleanup(tracer.kill)
+        while "attached" not in tracer.stderr.readline():
+            self.assertIsNone(tracer.poll(), "strace cannot attach")
+        return tracer, trace
+
+    def assertOneFailedAndNoneFollowed(self, tracer, trace):
+        tracer.wait(30)
+        calls = [line for line in trace.read_text().splitlines()
+                 if re.search(r"fsync|fdatasync", line)
+                 and "resumed" not in line]
+        failed = [i for i, line in enumerate(calls) if "INJECTED" in line]
+        self.assertEqual(len(failed), 1, calls)
+        self.assertEqual(calls[failed[0] + 1:], [])
+
+    def write_until(self, session, over):
+        """Rows until `over`; how many were acknowledged."""
+        count, end = 0, time.monotonic() + 60
+        while not over():
+            self.assertLess(time.monotonic(), end, "the node did not stop")
+            try:
+                session.sql("INSERT INTO rows VALUES(randomblob(30000), 1)")
+                count += 1
+            except marmot.SqlError:
+                time.sleep(0.01)
+        return count
+
+    def survives(self, when, why, *names):
+        cluster = self.cluster(hurt=False)
+        node = cluster[2]
+        session = cluster.session(1, busy_ms=20000)
+        self.writes(session, INSERT)
+        self.writes(cluster.session(2, busy_ms=5000), INSERT)
+        tracer, trace = self.fail_a_sync(node, when,
+                                         *(node.folder / n for n in names))
+        count = 2 + self.write_until(session, lambda: not node.running())
+        self.assertEqual(node.wait_exit(), 1)
+        self.assertRegex(node.log(), why)
+        self.assertOneFailedAndNoneFollowed(tracer, trace)
+        node.start().wait_ready()
+        self.writes(session, INSERT)
+        self.assertGreaterEqual(session.value(COUNT), count + 1)
+        self.assertSamePages(cluster)
+        self.assertIntact(node)
+        cluster.close_sessions()
+
+    def test_of_the_log(self):
+        self.survives(7, "fatal the log store cannot write: disk I/O error",
+                      "raft/store.db", "raft/store.db-wal")
+
+    def test_of_a_checkpoint_of_the_log(self):
+        self.survives(1, "fatal the log store cannot checkpoint: disk I/O",
+                      "raft/store.db")
+
+    def test_of_the_wal_before_it_is_written_back(self):
+        self.survives(1, r"fatal the database \S+ cannot be written to its",
+                      "main.db-wal")
+
+    def test_of_a_database_that_was_written_back(self):
+        self.survives(1, r"fatal the database \S+ cannot be written to its",
+                      "main.db")

@@ -236,13 +236,14 @@ class Set(Workload):
     """Unique inserts, alone or several in a transaction, some of them big."""
 
     name = "set"
-    SECONDS, BIG = 5, 900_000
+    SECONDS, BIG, SOME_PAGES = 5, 300_000, 300
     SCHEMA = """
         CREATE TABLE items(op TEXT, n INT, parts INT, time INT, pad BLOB,
                            PRIMARY KEY(op, n));
         CREATE INDEX items_time ON items(time);"""
-    MIX = {"insert": 45, "several": 15, "big": 1, "give_up": 4, "strict": 15,
-           "local": 20, "damage": 2, "vacuum": 1, "index": 1}
+    # Half an hour of it must fit into the log of a small disk.
+    MIX = {"insert": 90, "several": 30, "big": 1, "give_up": 8, "strict": 30,
+           "local": 40, "damage": 4, "vacuum": 1, "index": 2}
     INSERT = "INSERT INTO items VALUES(?, ?, ?, ?, randomblob(?))"
 
     def time(self):
@@ -286,13 +287,16 @@ class Set(Workload):
     def big(self, db, op_id, **args):
         """Big rows of before are emptied, or the copies would grow."""
         def body():
-            db.execute("UPDATE items SET pad = NULL WHERE length(pad) >= 5000")
+            db.execute("UPDATE items SET pad = NULL WHERE length(pad) >= 300")
             self.rows(db, op_id, **args)
         self.transaction(db, body)
 
     def vacuum(self, db, op_id):
-        """Writes every page, and changes nothing that can be read."""
-        db.execute("VACUUM")
+        """Writes every page, and changes nothing that can be read; the rarer
+        the more pages there are."""
+        pages, = db.execute("PRAGMA page_count").fetchone()
+        if self.random.random() * pages < self.SOME_PAGES:
+            db.execute("VACUUM")
 
     def index(self, db, op_id):
         """The schema changes, and with it every prepared statement."""

@@ -26,7 +26,7 @@ import history  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
 NODES = 3
-SMALL_DISK = "512m"  # of the last node, when it can be had
+SMALL_DISK = "640m"  # of the last node, when it can be had
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
@@ -145,6 +145,8 @@ class Cluster(marmot.Cluster):
         if hurt:
             self.prepare_disk(self.nodes[-1])
             self.prepare_clock(self.nodes[1])
+            if shutil.which("strace") is None:
+                self.skipped["sync fails"] = "strace is not installed"
 
     def prepare_disk(self, node):
         """A small file system for one node, which can be filled."""
@@ -163,6 +165,15 @@ class Cluster(marmot.Cluster):
             return
         node.faketime = node.folder / "faketime"
         node.move_clock(0)
+
+    def leadership_moves(self):
+        """How often a group got a leader after its first one."""
+        terms = set()
+        for node in self.nodes:
+            terms.update(re.findall(
+                r" I leader shard=(\d+) node=[1-9]\d* term=(\d+)",
+                node.log(whole=True)))
+        return len(terms) - len({shard for shard, _ in terms})
 
     def leader(self, database):
         """The node that leads the group of a database, by the log lines of
@@ -260,11 +271,11 @@ class Client:
 
 
 class World:
-    def __init__(self, seed, workloads, clients=1, rate=5.0):
+    def __init__(self, seed, workloads, clients=1, rate=5.0, make=Cluster):
         self.seed, self.rate = seed, rate
         self.random = random.Random(seed)
         self.workloads = list(workloads)
-        self.cluster = Cluster(self.workloads)
+        self.cluster = make(self.workloads)
         self.folder = self.cluster.folder
         self.histories = self.folder / "history"
         self.histories.mkdir()

@@ -467,6 +467,28 @@ static void a_file_that_is_no_database_is_refused(void **s)
     assert_non_null(strstr(why, "not a store of marmot"));
 }
 
+/* Also a row that a damaged page shows without a key. */
+static void a_store_without_its_id_is_refused(void **s)
+{
+    static const char *const damages[] = {
+        "DELETE FROM node WHERE key = 'store'",
+        "ALTER TABLE node RENAME TO old;"
+        "CREATE TABLE node(key TEXT UNIQUE, value);"
+        "INSERT INTO node VALUES(NULL, 1)"};
+    struct fixture *f = *s;
+    struct store *store;
+    char why[256] = "";
+
+    open_store(f);
+    close_store(f);
+    for (int i = 0; i < 2; i++) {
+        run_sql(f, damages[i]);
+        assert_int_equal(store_open(&f->options, &store, why, sizeof why),
+                         ERR_CORRUPT);
+        assert_non_null(strstr(why, "damaged"));
+    }
+}
+
 static void a_gap_in_a_log_is_found_at_the_start(void **s)
 {
     struct fixture *f = *s;
@@ -655,6 +677,7 @@ int main(void)
         TEST(a_newer_format_is_refused),
         TEST(a_foreign_database_is_left_as_it_is),
         TEST(a_file_that_is_no_database_is_refused),
+        TEST(a_store_without_its_id_is_refused),
         TEST(a_gap_in_a_log_is_found_at_the_start),
         TEST(a_write_that_fails_stops_the_store_and_completes_nothing),
         TEST(the_wal_is_grown_once_and_reused),

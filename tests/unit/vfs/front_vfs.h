@@ -13,6 +13,7 @@ static struct {
     void (*write)(int which, const void *bytes, size_t len, uint64_t at);
     void (*truncate)(int which, uint64_t size);
     void (*sync)(int which);
+    int failing_syncs; /* so many fail from now on */
     void (*barrier)(sqlite3_file *file);
     /* Another answer than the real one's; -1 to ask that. */
     int (*shm_lock)(sqlite3_file *file, int slot, int n, int flags);
@@ -58,6 +59,10 @@ static int w_sync(sqlite3_file *f, int flags)
     (void)flags;
     if (front.sync != NULL) {
         front.sync(((struct watched *)f)->which);
+    }
+    if (front.failing_syncs > 0) {
+        front.failing_syncs--;
+        return SQLITE_IOERR_FSYNC;
     }
     return SQLITE_OK; /* tests need no real one */
 }
