@@ -44,9 +44,13 @@ const char *goal_level(const struct goal *goal, double value)
     return reaches(goal, value, goal->must) ? "must" : "missed";
 }
 
-double goals_control(const struct results *r, const char *workload)
+struct control goals_control(const struct results *r, const char *workload)
 {
-    return results_ratio(r, workload, ARM_CONTROL, ARM_SQLITE, "rate").median;
+    double ratios[STATS_VALUES_MAX];
+    size_t n =
+        results_ratios(r, workload, ARM_CONTROL, ARM_SQLITE, "rate", ratios);
+
+    return (struct control){stats_spread(ratios, n), stats_noisy(ratios, n)};
 }
 
 struct verdict goal_verdict(const struct goal *goal, const struct results *r)
@@ -61,8 +65,7 @@ struct verdict goal_verdict(const struct goal *goal, const struct results *r)
     }
     if (v.value.n == 0) {
         v.text = "not measured";
-    } else if (goal->control != NULL &&
-               stats_noisy(goals_control(r, goal->control))) {
+    } else if (goal->control != NULL && goals_control(r, goal->control).noisy) {
         v.text = "noisy";
     } else {
         v.text = goal_level(goal, v.value.median);

@@ -35,7 +35,12 @@ struct verdict {
 
 struct verdict goal_verdict(const struct goal *goal, const struct results *r);
 
-/* The median ratio of the control arm to the arm it repeats; 0: not run. */
-double goals_control(const struct results *r, const char *workload);
+/* The control arm against the arm that it repeats. `n` is 0: it did not run. */
+struct control {
+    struct spread ratio;
+    bool noisy;
+};
+
+struct control goals_control(const struct results *r, const char *workload);
 
 #endif

@@ -91,7 +91,7 @@ static void workload_row(struct results *r, const char *workload,
 static void workload_table(struct results *r, const struct workload *w,
                            FILE *out)
 {
-    double control = goals_control(r, w->name);
+    struct control control = goals_control(r, w->name);
     bool any = false;
 
     for (int i = 0; i < arm_specs_n; i++) {
@@ -101,11 +101,18 @@ static void workload_table(struct results *r, const struct workload *w,
         return;
     }
     fprintf(out, "\n%s  %s", w->name, w->what);
-    if (control > 0) {
-        fprintf(out, "  (control %.2f%s)", control,
-                stats_noisy(control) ? ": noisy" : "");
+    if (control.ratio.n > 0) {
+        fprintf(out, "  (control %.2f, %.2f-%.2f%s)", control.ratio.median,
+                control.ratio.low, control.ratio.high,
+                control.noisy ? ": noisy" : "");
     }
     fputc('\n', out);
+    results_note(r, "workload",
+                 "\"workload\":\"%s\",\"what\":\"%s\",\"control\":%.4g,"
+                 "\"control_low\":%.4g,\"control_high\":%.4g,"
+                 "\"noisy\":%s",
+                 w->name, w->what, control.ratio.median, control.ratio.low,
+                 control.ratio.high, control.noisy ? "true" : "false");
     for (int i = 0; i < arm_specs_n; i++) {
         workload_row(r, w->name, arm_specs[i].name, out);
     }
@@ -150,15 +157,15 @@ static void goal_row(struct results *r, const struct goal *g, FILE *out)
     }
     fprintf(out, "  %s  [must %g, target %g, moonshot %g]\n", v.text, g->must,
             g->target, g->moonshot);
-    results_note(r, "goal",
-                 "\"goal\":\"%s\",\"what\":\"%s\",\"rounds\":%zu,"
-                 "\"median\":%.4g,\"low\":%.4g,\"high\":%.4g,"
-                 "\"control\":%.4g,\"verdict\":\"%s\",\"must\":%g,"
-                 "\"target\":%g,\"moonshot\":%g",
-                 g->name, g->what, v.value.n, v.value.median, v.value.low,
-                 v.value.high,
-                 g->control != NULL ? goals_control(r, g->control) : 0.0,
-                 v.text, g->must, g->target, g->moonshot);
+    results_note(
+        r, "goal",
+        "\"goal\":\"%s\",\"what\":\"%s\",\"rounds\":%zu,"
+        "\"median\":%.4g,\"low\":%.4g,\"high\":%.4g,"
+        "\"control\":%.4g,\"verdict\":\"%s\",\"must\":%g,"
+        "\"target\":%g,\"moonshot\":%g",
+        g->name, g->what, v.value.n, v.value.median, v.value.low, v.value.high,
+        g->control != NULL ? goals_control(r, g->control).ratio.median : 0.0,
+        v.text, g->must, g->target, g->moonshot);
 }
 
 static void tables(struct results *r, FILE *out)

@@ -120,11 +120,11 @@ struct spread results_spread(const struct results *r, const char *workload,
     return stats_spread(values, n);
 }
 
-struct spread results_ratio(const struct results *r, const char *workload,
-                            const char *arm, const char *base,
-                            const char *metric)
+size_t results_ratios(const struct results *r, const char *workload,
+                      const char *arm, const char *base, const char *metric,
+                      double *ratios)
 {
-    double ratios[STATS_VALUES_MAX], other;
+    double other;
     size_t n = 0;
 
     for (size_t i = 0; i < r->n && n < STATS_VALUES_MAX; i++) {
@@ -135,6 +135,16 @@ struct spread results_ratio(const struct results *r, const char *workload,
             ratios[n++] = f->value / other;
         }
     }
+    return n;
+}
+
+struct spread results_ratio(const struct results *r, const char *workload,
+                            const char *arm, const char *base,
+                            const char *metric)
+{
+    double ratios[STATS_VALUES_MAX];
+    size_t n = results_ratios(r, workload, arm, base, metric, ratios);
+
     return stats_spread(ratios, n);
 }
 

@@ -52,7 +52,11 @@ bool results_get(const struct results *r, const char *workload, const char *arm,
 struct spread results_spread(const struct results *r, const char *workload,
                              const char *arm, const char *metric);
 
-/* Of `arm` to `base`, a ratio per round that has both. */
+/* Of `arm` to `base`, a ratio per round that has both, in order of the lines.
+ * `ratios` has room for STATS_VALUES_MAX; returns how many. */
+size_t results_ratios(const struct results *r, const char *workload,
+                      const char *arm, const char *base, const char *metric,
+                      double *ratios);
 struct spread results_ratio(const struct results *r, const char *workload,
                             const char *arm, const char *base,
                             const char *metric);

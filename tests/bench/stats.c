@@ -59,7 +59,17 @@ double stats_percentile(const float *sorted, size_t n, double percent)
     return (double)sorted[(rank > n ? n : rank) - 1];
 }
 
-bool stats_noisy(double control)
+static bool quiet(double control)
 {
-    return !(control >= 0.9 && control <= 1.1);
+    return control >= 0.9 && control <= 1.1;
+}
+
+bool stats_noisy(const double *controls, size_t n)
+{
+    size_t within = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        within += quiet(controls[i]);
+    }
+    return !quiet(stats_spread(controls, n).median) || within * 2 < n;
 }

@@ -27,8 +27,10 @@ void stats_sort(float *values, size_t n);
  * (nearest rank); 0 when there is none. */
 double stats_percentile(const float *sorted, size_t n, double percent);
 
-/* Did the same thing, measured twice, differ so much that a ratio of two
- * different things says nothing? `control` is the median ratio of the two. */
-bool stats_noisy(double control);
+/* Did the same thing, measured twice in each round, differ so much that a ratio
+ * of two different things says nothing? `controls` are the ratios of the two:
+ * their median, and at least half of them, must lie between 0.9 and 1.1. Also
+ * true when there are none. */
+bool stats_noisy(const double *controls, size_t n);
 
 #endif

@@ -234,9 +234,7 @@ static int prepare(struct worker *w)
         return err;
     }
     err = run(w, OP_LAST, 0, &last);
-    if (err == 0 &&
-        (w->seat->task == TASK_INSERT || w->seat->task == TASK_UPDATE ||
-         w->seat->task == TASK_DELETE)) {
+    if (err == 0 && w->seat->task != TASK_READ && w->seat->task != TASK_WATCH) {
         err = run(w, OP_INSERT, 0, NULL);
     }
     if (err == 0 && w->seat->task == TASK_WATCH) {

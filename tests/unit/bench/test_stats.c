@@ -71,13 +71,23 @@ static void percentiles_are_values_that_occurred(void **state)
 
 static void a_control_outside_a_tenth_is_noise(void **state)
 {
+    const double quiet[] = {0.9, 1, 1.1}, low[] = {0.89}, high[] = {1.11};
+
     (void)state;
-    assert_false(stats_noisy(1));
-    assert_false(stats_noisy(0.9));
-    assert_false(stats_noisy(1.1));
-    assert_true(stats_noisy(0.89));
-    assert_true(stats_noisy(1.11));
-    assert_true(stats_noisy(0)); /* the control did not run */
+    assert_false(stats_noisy(quiet, 3));
+    assert_true(stats_noisy(low, 1));
+    assert_true(stats_noisy(high, 1));
+    assert_true(stats_noisy(quiet, 0)); /* the control did not run */
+}
+
+static void a_control_that_is_right_on_average_only_is_noise(void **state)
+{
+    const double swings[] = {0.6, 0.8, 1, 1.3, 1.5};
+    const double steady[] = {0.6, 0.95, 1, 1.05, 1.5};
+
+    (void)state;
+    assert_true(stats_noisy(swings, 5));
+    assert_false(stats_noisy(steady, 5));
 }
 
 static void put(struct results *r, const char *arm, int round, double rate)
@@ -170,6 +180,7 @@ int main(void)
         cmocka_unit_test(no_values_and_one_too_many_are_no_accident),
         cmocka_unit_test(percentiles_are_values_that_occurred),
         cmocka_unit_test(a_control_outside_a_tenth_is_noise),
+        cmocka_unit_test(a_control_that_is_right_on_average_only_is_noise),
         cmocka_unit_test(ratios_are_taken_within_a_round),
         cmocka_unit_test(a_goal_is_judged_only_when_the_control_is_quiet),
         cmocka_unit_test(some_goals_want_more_and_some_want_less),
