@@ -141,6 +141,24 @@ void arm_stop(struct arm *a)
     }
 }
 
+int arm_nodes(const struct arm *a, const pid_t **pids)
+{
+    switch (a->spec->kind) {
+    case KIND_MARMOT:
+        *pids = a->cluster.pid;
+        return a->cluster.nodes;
+    case KIND_DQLITE:
+        *pids = a->dqlite.pid;
+        return DQLITE_NODES;
+    case KIND_FLOOR:
+        *pids = a->floor.pid;
+        return 3;
+    default:
+        *pids = NULL;
+        return 0;
+    }
+}
+
 int arm_writer_node(const struct arm *a, int database)
 {
     int leader = -1;

@@ -48,6 +48,9 @@ int arm_init(struct arm *a, const struct arm_spec *spec,
 int arm_start(struct arm *a, const char **why);
 void arm_stop(struct arm *a);
 
+/* The processes that serve the applications. Returns how many. */
+int arm_nodes(const struct arm *a, const pid_t **pids);
+
 /* Add a worker for a database where its writers belong, or, `node` >= 0, on
  * that node of marmot. */
 struct seat *arm_add(struct arm *a, struct crew *crew, int database, int node);

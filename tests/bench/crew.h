@@ -43,6 +43,7 @@ struct seat {
     uint64_t errors;     /* refused otherwise, or unknown */
     uint64_t elapsed_us; /* without preparations in between */
     uint64_t gap_us;     /* the longest time between two acknowledgements */
+    uint64_t cpu_us;     /* processor time of the worker */
     size_t samples;      /* latencies in microseconds */
     char why[CLIENT_WHY_MAX];
 };

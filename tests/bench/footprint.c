@@ -6,21 +6,10 @@
 #define SETTLE_US 1000000
 #define IDLE_US 3000000
 
-/* The nodes of either kind of cluster. */
-static int nodes(const struct arm *a, const pid_t **pids)
-{
-    if (a->spec->kind == KIND_DQLITE) {
-        *pids = a->dqlite.pid;
-        return DQLITE_NODES;
-    }
-    *pids = a->cluster.pid;
-    return a->cluster.nodes;
-}
-
 static double largest(const struct arm *a)
 {
     const pid_t *pids;
-    int n = nodes(a, &pids);
+    int n = arm_nodes(a, &pids);
     double most = 0;
 
     for (int i = 0; i < n; i++) {
@@ -48,7 +37,7 @@ int special_memory(struct special_run *run)
 static double waits(const struct arm *a)
 {
     const pid_t *pids;
-    int n = nodes(a, &pids);
+    int n = arm_nodes(a, &pids);
     double sum = 0;
 
     for (int i = 0; i < n; i++) {

@@ -65,6 +65,8 @@ struct verdict goal_verdict(const struct goal *goal, const struct results *r)
     }
     if (v.value.n == 0) {
         v.text = "not measured";
+    } else if (v.value.n < GOAL_ROUNDS_MIN) {
+        v.text = "too few rounds";
     } else if (goal->control != NULL && goals_control(r, goal->control).noisy) {
         v.text = "noisy";
     } else {

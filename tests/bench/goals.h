@@ -30,8 +30,10 @@ const char *goal_level(const struct goal *goal, double value);
 
 struct verdict {
     struct spread value;
-    const char *text; /* a level, "noisy" or "not measured" */
+    const char *text; /* a level, "noisy", "too few rounds", "not measured" */
 };
+
+#define GOAL_ROUNDS_MIN 3
 
 struct verdict goal_verdict(const struct goal *goal, const struct results *r);
 

@@ -112,24 +112,38 @@ double process_rss_mb(pid_t pid)
     return (double)number_in(path, "VmRSS:") / 1024;
 }
 
-uint64_t process_waits(pid_t pid)
+/* The sum over all threads of the number behind `name` in one of their files.
+ */
+static uint64_t sum_of_threads(pid_t pid, const char *file, const char *name)
 {
     char path[384];
-    uint64_t waits = 0;
+    uint64_t sum = 0;
     struct dirent *e;
     DIR *threads;
 
     snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
     threads = opendir(path);
     while (threads != NULL && (e = readdir(threads)) != NULL) {
-        snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)pid,
-                 e->d_name);
-        waits += number_in(path, "voluntary_ctxt_switches:");
+        if (e->d_name[0] != '.') {
+            snprintf(path, sizeof path, "/proc/%d/task/%s/%s", (int)pid,
+                     e->d_name, file);
+            sum += number_in(path, name);
+        }
     }
     if (threads != NULL) {
         closedir(threads);
     }
-    return waits;
+    return sum;
+}
+
+double process_cpu_us(pid_t pid)
+{
+    return (double)sum_of_threads(pid, "schedstat", "") / 1000;
+}
+
+uint64_t process_waits(pid_t pid)
+{
+    return sum_of_threads(pid, "status", "voluntary_ctxt_switches:");
 }
 
 int free_ports(unsigned *ports, int n)

@@ -24,6 +24,9 @@ bool process_end(pid_t *pid, int signal, unsigned ms);
 /* Resident memory in MB; 0 when the process is gone. */
 double process_rss_mb(pid_t pid);
 
+/* Processor time that its threads used, those that live. */
+double process_cpu_us(pid_t pid);
+
 /* How often its threads left the processor by themselves. */
 uint64_t process_waits(pid_t pid);
 

@@ -38,6 +38,7 @@ void report_machine(const struct options *o, bool realtime, struct results *r)
     struct utsname system;
     struct statfs disk;
     time_t now = time(NULL);
+    double load = 0;
     struct tm parts;
 
     cpu_name(cpu, sizeof cpu);
@@ -47,15 +48,16 @@ void report_machine(const struct options *o, bool realtime, struct results *r)
     if (statfs(o->folder, &disk) != 0) {
         disk.f_type = 0;
     }
+    (void)getloadavg(&load, 1);
     results_note(r, "machine",
                  "\"date\":\"%s\",\"cpu\":\"%s\",\"cores\":%ld,"
                  "\"kernel\":\"%s\",\"filesystem\":\"0x%lx\","
                  "\"sqlite\":\"%s\",\"rounds\":%d,\"seconds\":%g,\"rows\":%d,"
-                 "\"realtime\":%s,\"writers\":\"%s\"",
+                 "\"realtime\":%s,\"writers\":\"%s\",\"load\":%.2f",
                  date, cpu, sysconf(_SC_NPROCESSORS_ONLN), system.release,
                  (unsigned long)disk.f_type, sqlite3_libversion(), o->rounds,
                  o->seconds, o->rows, realtime ? "true" : "false",
-                 o->writers_at_leader ? "leader" : "first");
+                 o->writers_at_leader ? "leader" : "first", load);
 }
 
 static void workload_row(struct results *r, const char *workload,
@@ -65,6 +67,8 @@ static void workload_row(struct results *r, const char *workload,
     struct spread ratio = results_ratio(r, workload, arm, ARM_SQLITE, "rate");
     double p50 = results_spread(r, workload, arm, "p50_us").median;
     double p99 = results_spread(r, workload, arm, "p99_us").median;
+    double client = results_spread(r, workload, arm, "client_cpu_us").median;
+    double nodes = results_spread(r, workload, arm, "nodes_cpu_us").median;
     struct spread busy = results_spread(r, workload, arm, "busy");
     struct spread errors = results_spread(r, workload, arm, "errors");
 
@@ -73,8 +77,9 @@ static void workload_row(struct results *r, const char *workload,
     }
     fprintf(out,
             "  %-14s %10.0f /s  %6.2fx (%.2f-%.2f)  p50 %8.1f us  "
-            "p99 %9.1f us",
-            arm, rate.median, ratio.median, ratio.low, ratio.high, p50, p99);
+            "p99 %9.1f us  cpu %.0f+%.0f us",
+            arm, rate.median, ratio.median, ratio.low, ratio.high, p50, p99,
+            client, nodes);
     if (busy.high > 0 || errors.high > 0) {
         fprintf(out, "  busy %.0f, errors %.0f", busy.median, errors.high);
     }
@@ -83,9 +88,10 @@ static void workload_row(struct results *r, const char *workload,
                  "\"workload\":\"%s\",\"arm\":\"%s\",\"rounds\":%zu,"
                  "\"rate\":%.6g,\"ratio\":%.4g,\"ratio_low\":%.4g,"
                  "\"ratio_high\":%.4g,\"p50_us\":%.6g,\"p99_us\":%.6g,"
+                 "\"client_cpu_us\":%.4g,\"nodes_cpu_us\":%.4g,"
                  "\"busy\":%.6g,\"errors\":%.6g",
                  workload, arm, rate.n, rate.median, ratio.median, ratio.low,
-                 ratio.high, p50, p99, busy.median, errors.high);
+                 ratio.high, p50, p99, client, nodes, busy.median, errors.high);
 }
 
 static void workload_table(struct results *r, const struct workload *w,

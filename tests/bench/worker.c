@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "tests/bench/crew.h"
@@ -26,6 +27,14 @@ struct worker {
     uint64_t excluded_us;
     char text[TEXT_BYTES];
 };
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 static uint64_t next_random(struct worker *w)
 {
@@ -143,10 +152,11 @@ static int stream(struct worker *w)
         if (s->task == TASK_DELETE && (err = find_row(w)) != 0) {
             break;
         }
-        uint64_t from = clock_us();
+        uint64_t from = clock_ns(CLOCK_MONOTONIC), ns;
         err = one_op(w);
-        now = clock_us();
-        note(w, err == 0 ? (double)(now - from) : -1.0);
+        ns = clock_ns(CLOCK_MONOTONIC);
+        now = ns / 1000;
+        note(w, err == 0 ? (double)(ns - from) / 1000 : -1.0);
         if (err == 0) {
             s->ops++;
             if (now - ack > s->gap_us) {
@@ -264,7 +274,9 @@ int worker_main(const char *seat)
         while (w.memory->start_us == 0 || clock_us() < w.memory->start_us) {
             sleep_us(200);
         }
+        uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
         err = work(&w);
+        w.seat->cpu_us = (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1000;
     }
     client_close(&w.client);
     return err == 0 ? 0 : 1;

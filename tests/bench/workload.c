@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/bench/process.h"
+
 #define GRACE_MS 60000
 
 const struct workload workloads[] = {
@@ -28,9 +30,10 @@ const int workloads_n = sizeof workloads / sizeof *workloads;
 
 /* What all measured workers did, as one line. */
 static int put_line(const struct workload *w, const struct arm *a,
-                    const struct crew *crew, int round, struct results *r)
+                    const struct crew *crew, double nodes_us, int round,
+                    struct results *r)
 {
-    double rate = 0, busy = 0, errors = 0, ops = 0;
+    double rate = 0, busy = 0, errors = 0, ops = 0, client_us = 0;
     size_t n = 0;
     float *all = malloc(sizeof *all * SAMPLES_MAX * (size_t)w->writers);
 
@@ -46,6 +49,7 @@ static int put_line(const struct workload *w, const struct arm *a,
                     ? 0
                     : (double)s->ops * 1e6 / (double)s->elapsed_us;
         ops += (double)s->ops;
+        client_us += (double)s->cpu_us;
         busy += (double)s->busy;
         errors += (double)s->errors;
     }
@@ -58,11 +62,26 @@ static int put_line(const struct workload *w, const struct arm *a,
     results_put(r, "p99_us", stats_percentile(all, n, 99));
     results_put(r, "p999_us", stats_percentile(all, n, 99.9));
     results_put(r, "max_us", stats_percentile(all, n, 100));
+    results_put(r, "client_cpu_us", ops > 0 ? client_us / ops : 0);
+    results_put(r, "nodes_cpu_us", ops > 0 ? nodes_us / ops : 0);
     results_put(r, "busy", busy);
     results_put(r, "errors", errors);
     results_close_line(r);
     free(all);
     return 0;
+}
+
+/* Of all processes that serve. */
+static double nodes_cpu_us(const struct arm *a)
+{
+    const pid_t *pids;
+    int n = arm_nodes(a, &pids);
+    double sum = 0;
+
+    for (int i = 0; i < n; i++) {
+        sum += process_cpu_us(pids[i]);
+    }
+    return sum;
 }
 
 static void fill_seats(const struct workload *w, struct arm *a,
@@ -83,6 +102,7 @@ static int with_crew(const struct workload *w, struct arm *a, int round,
                      struct results *r, const char **why)
 {
     unsigned ms = (unsigned)(a->options->seconds * 1000) + GRACE_MS;
+    double nodes_us = 0;
     struct crew crew;
     int err = crew_init(&crew);
 
@@ -94,11 +114,12 @@ static int with_crew(const struct workload *w, struct arm *a, int round,
     err = crew_start(&crew, why);
     if (err == 0) {
         sync(); /* what was copied does not disturb */
+        nodes_us = nodes_cpu_us(a);
         crew_go(&crew);
         err = crew_wait(&crew, w->writers, ms, why);
     }
     if (err == 0) {
-        err = put_line(w, a, &crew, round, r);
+        err = put_line(w, a, &crew, nodes_cpu_us(a) - nodes_us, round, r);
     }
     if (err != 0) {
         results_failed(r, w->name, a->spec->name, round, *why);

@@ -124,14 +124,33 @@ static void a_goal_is_judged_only_when_the_control_is_quiet(void **state)
 
     (void)state;
     assert_string_equal(goal_verdict(&goals[0], &r).text, "not measured");
-    put(&r, ARM_SQLITE, 0, 100);
-    put(&r, ARM_MARMOT, 0, 45);
+    for (int round = 0; round < GOAL_ROUNDS_MIN; round++) {
+        put(&r, ARM_SQLITE, round, 100);
+        put(&r, ARM_MARMOT, round, 45);
+    }
     assert_string_equal(goal_verdict(&goals[0], &r).text, "noisy");
     put(&r, ARM_CONTROL, 0, 105);
+    put(&r, ARM_CONTROL, 1, 95);
     assert_string_equal(goal_verdict(&goals[0], &r).text, "target");
-    put(&r, ARM_SQLITE, 1, 100);
-    put(&r, ARM_CONTROL, 1, 150);
+    put(&r, ARM_CONTROL, 2, 150);
+    assert_string_equal(goal_verdict(&goals[0], &r).text, "target");
+    put(&r, ARM_SQLITE, 3, 100);
+    put(&r, ARM_CONTROL, 3, 150);
     assert_string_equal(goal_verdict(&goals[0], &r).text, "noisy");
+    results_close(&r);
+}
+
+static void two_rounds_are_too_few_for_a_verdict(void **state)
+{
+    struct results r = {0};
+
+    (void)state;
+    for (int round = 0; round < GOAL_ROUNDS_MIN - 1; round++) {
+        put(&r, ARM_SQLITE, round, 100);
+        put(&r, ARM_MARMOT, round, 45);
+        put(&r, ARM_CONTROL, round, 100);
+    }
+    assert_string_equal(goal_verdict(&goals[0], &r).text, "too few rounds");
     results_close(&r);
 }
 
@@ -183,6 +202,7 @@ int main(void)
         cmocka_unit_test(a_control_that_is_right_on_average_only_is_noise),
         cmocka_unit_test(ratios_are_taken_within_a_round),
         cmocka_unit_test(a_goal_is_judged_only_when_the_control_is_quiet),
+        cmocka_unit_test(two_rounds_are_too_few_for_a_verdict),
         cmocka_unit_test(some_goals_want_more_and_some_want_less),
         cmocka_unit_test(a_name_is_listed_only_as_a_whole),
     };
