@@ -5,12 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const struct probe *probe_open(const struct cluster *c, int node)
+const struct probe *probe_open(const char *path)
 {
-    char path[CLUSTER_PATH_MAX];
     const struct probe *p = NULL;
     struct stat st;
-    int fd = open(cluster_counters(c, node, path), O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
         return NULL;
@@ -21,6 +20,13 @@ const struct probe *probe_open(const struct cluster *c, int node)
     }
     close(fd);
     return p;
+}
+
+const struct probe *probe_open_node(const struct cluster *c, int node)
+{
+    char path[CLUSTER_PATH_MAX];
+
+    return probe_open(cluster_counters(c, node, path));
 }
 
 void probe_close(const struct probe *p)

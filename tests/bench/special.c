@@ -137,9 +137,11 @@ const struct special specials[] = {
      .probed = true,
      .size = 1,
      .rounds_max = 3,
-     .metric = {"commits", "period", "application", "to_first_send", "send",
-                "to_sync", "sync", "to_follower", "follower_to_sync",
-                "follower_sync", "follower_reply", "quorum_wait", "to_answer"}},
+     .metric = {"commits", "period", "to_first_send", "send", "to_sync", "sync",
+                "quorum_wait", "to_answer", "answer_hop", "application",
+                "proposal_hop", "to_follower", "follower_to_sync",
+                "follower_sync", "follower_reply", "application_writes",
+                "application_syncs"}},
 };
 const int specials_n = sizeof specials / sizeof *specials;
 

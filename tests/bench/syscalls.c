@@ -28,7 +28,7 @@ static int read_tally(const struct special_run *run, struct tally *t)
 
     memset(t, 0, sizeof *t);
     for (int i = 0; i < c->nodes; i++) {
-        const struct probe *p = probe_open(c, i);
+        const struct probe *p = probe_open_node(c, i);
         if (p == NULL) {
             return -EIO;
         }

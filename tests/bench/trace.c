@@ -1,14 +1,20 @@
 /* T: where the time of a serial commit goes.
  *
- * From the system calls that the probe saw in the three nodes, on one clock:
+ * From the system calls that the probe saw in the application and in the three
+ * nodes, on one clock:
  *
- *   application --> leader: read, send, send, [store], sync .... read, answer
- *                             \-> follower: read, [store], sync, send -/
+ *   application   send .                                            . receive
+ *   leader              read, send, send, [store], sync ... read, write
+ *   follower                    read, [store], sync, send
  *
  * A commit lasts from one proposal that the leader reads from its application
- * to the next. Of the two followers the one that answers first counts. Steps
- * are medians, so they need not add up to the period. */
+ * to the next. The steps from to_first_send to proposal_hop follow one another
+ * and fill that time; hops go from the begin of one side's call to the end of
+ * the other's, so they hold the wake-up. Of the two followers the one that
+ * answers first counts. What is put is the median of each step, so the steps
+ * need not add up to the period. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,24 +28,27 @@
 
 enum step {
     PERIOD,
-    APPLICATION,
     TO_FIRST_SEND,
     SEND,
     TO_SYNC,
     SYNC,
+    QUORUM_WAIT,
+    TO_ANSWER,
+    ANSWER_HOP,
+    APPLICATION,
+    PROPOSAL_HOP,
     TO_FOLLOWER,
     FOLLOWER_TO_SYNC,
     FOLLOWER_SYNC,
     FOLLOWER_REPLY,
-    QUORUM_WAIT,
-    TO_ANSWER,
     STEPS
 };
 
 static const char *const step_names[STEPS] = {
-    "period",        "application",    "to_first_send", "send",
-    "to_sync",       "sync",           "to_follower",   "follower_to_sync",
-    "follower_sync", "follower_reply", "quorum_wait",   "to_answer",
+    "period",        "to_first_send",  "send",        "to_sync",
+    "sync",          "quorum_wait",    "to_answer",   "answer_hop",
+    "application",   "proposal_hop",   "to_follower", "follower_to_sync",
+    "follower_sync", "follower_reply",
 };
 
 struct view {
@@ -49,6 +58,7 @@ struct view {
 
 struct trace {
     struct view node[CLUSTER_NODES_MAX];
+    struct view application;
     int leader, nodes;
     float *us[STEPS];
     size_t commits;
@@ -61,8 +71,11 @@ struct pattern {
     uint32_t bytes; /* at least */
 };
 
-static const struct pattern proposal = {PROBE_READ, PROBE_UNIX, DATA_BYTES};
-static const struct pattern answer = {PROBE_WRITE, PROBE_UNIX, 1};
+static const struct pattern proposal_out = {PROBE_WRITE, PROBE_UNIX,
+                                            DATA_BYTES};
+static const struct pattern proposal_in = {PROBE_READ, PROBE_UNIX, DATA_BYTES};
+static const struct pattern answer_out = {PROBE_WRITE, PROBE_UNIX, 1};
+static const struct pattern answer_in = {PROBE_READ, PROBE_UNIX, 1};
 static const struct pattern data_out = {PROBE_WRITE, PROBE_TCP, DATA_BYTES};
 static const struct pattern data_in = {PROBE_READ, PROBE_TCP, DATA_BYTES};
 static const struct pattern ack_out = {PROBE_WRITE, PROBE_TCP, 1};
@@ -135,6 +148,24 @@ static bool follower_steps(struct trace *t, uint64_t sent, uint64_t next)
     return true;
 }
 
+/* From the answer that the leader writes to the proposal that it reads next. */
+static bool application_steps(struct trace *t, const struct probe_event *out,
+                              uint64_t next)
+{
+    struct view *v = &t->application;
+    const struct probe_event *in = find(v, &answer_in, out->begin_ns, next);
+    const struct probe_event *sent =
+        in == NULL ? NULL : find(v, &proposal_out, end_of(in), next);
+
+    if (sent == NULL) {
+        return false;
+    }
+    put(t, ANSWER_HOP, out->begin_ns, end_of(in));
+    put(t, APPLICATION, end_of(in), sent->begin_ns);
+    put(t, PROPOSAL_HOP, sent->begin_ns, next);
+    return true;
+}
+
 /* The commit that began at `from`, before the next one at `next`. */
 static void one_commit(struct trace *t, uint64_t from, uint64_t next)
 {
@@ -144,18 +175,16 @@ static void one_commit(struct trace *t, uint64_t from, uint64_t next)
 
     if ((first = find(l, &data_out, from, next)) == NULL ||
         (s = find(l, &synced, from, next)) == NULL ||
-        (out = find(l, &answer, end_of(s), next)) == NULL) {
+        (out = find(l, &answer_out, end_of(s), next)) == NULL ||
+        !application_steps(t, out, next) ||
+        !follower_steps(t, first->begin_ns, next)) {
         return;
     }
     other = find(l, &data_out, end_of(first), next);
     last = other != NULL && other->begin_ns < s->begin_ns ? other : first;
     ack = find(l, &ack_in, end_of(first), out->begin_ns);
-    if (!follower_steps(t, first->begin_ns, next)) {
-        return;
-    }
     done = ack != NULL && end_of(ack) > end_of(s) ? end_of(ack) : end_of(s);
     put(t, PERIOD, from, next);
-    put(t, APPLICATION, end_of(out), next);
     put(t, TO_FIRST_SEND, from, first->begin_ns);
     put(t, SEND, first->begin_ns, end_of(last));
     put(t, TO_SYNC, end_of(last), s->begin_ns);
@@ -168,87 +197,138 @@ static void one_commit(struct trace *t, uint64_t from, uint64_t next)
 static void all_commits(struct trace *t)
 {
     struct view *l = &t->node[t->leader];
-    const struct probe_event *e = find(l, &proposal, 0, UINT64_MAX);
+    const struct probe_event *e = find(l, &proposal_in, 0, UINT64_MAX);
 
     while (e != NULL && t->commits < COMMITS_MAX) {
         uint64_t from = end_of(e);
-        e = find(l, &proposal, from, UINT64_MAX);
+        e = find(l, &proposal_in, from, UINT64_MAX);
         if (e != NULL) {
             one_commit(t, from, end_of(e));
             for (int i = 0; i < t->nodes; i++) {
                 forget(&t->node[i], from);
             }
+            forget(&t->application, from);
         }
     }
 }
 
-static int measure(struct special_run *run)
+/* The application has a probe too. */
+static int measure(struct special_run *run, const char *counters,
+                   double *commits)
 {
+    char both[2 * CLUSTER_PATH_MAX];
     struct arm *a = run->arm;
+    struct seat *seat;
     struct crew crew;
     int err = crew_init(&crew);
 
     if (err != 0) {
         return err;
     }
-    arm_add(a, &crew, 0, -1)->task = TASK_INSERT;
+    seat = arm_add(a, &crew, 0, -1);
+    seat->task = TASK_INSERT;
+    snprintf(both, sizeof both, "%s/bench/libprobe.so %s", a->options->build,
+             a->library);
+    crew.preload[0] = both;
+    (void)setenv(PROBE_ENV, counters, 1);
     err = crew_start(&crew, &run->why);
+    (void)unsetenv(PROBE_ENV);
     if (err == 0) {
         crew_go(&crew);
         err = crew_wait(&crew, 1,
                         (unsigned)(a->options->seconds * 1000) + GRACE_MS,
                         &run->why);
     }
+    *commits = (double)seat->ops;
     crew_close(&crew);
     return err;
 }
 
-static int open_views(struct trace *t, const struct cluster *c)
+static int view(struct view *v, const struct probe *p)
 {
-    t->nodes = c->nodes;
-    for (int i = 0; i < c->nodes; i++) {
-        struct view *v = &t->node[i];
-        v->probe = probe_open(c, i);
-        if (v->probe == NULL) {
-            return -EIO;
-        }
-        v->end = v->probe->events;
-        v->at = v->end > PROBE_EVENTS ? v->end - PROBE_EVENTS : 0;
+    v->probe = p;
+    if (p == NULL) {
+        return -EIO;
     }
+    v->end = p->events;
+    v->at = v->end > PROBE_EVENTS ? v->end - PROBE_EVENTS : 0;
     return 0;
+}
+
+static int open_views(struct trace *t, const struct cluster *c,
+                      const char *counters)
+{
+    int err = view(&t->application, probe_open(counters));
+
+    t->nodes = c->nodes;
+    for (int i = 0; i < c->nodes && err == 0; i++) {
+        err = view(&t->node[i], probe_open_node(c, i));
+    }
+    return err;
+}
+
+static void close_views(struct trace *t)
+{
+    for (int i = 0; i < t->nodes; i++) {
+        if (t->node[i].probe != NULL) {
+            probe_close(t->node[i].probe);
+        }
+    }
+    if (t->application.probe != NULL) {
+        probe_close(t->application.probe);
+    }
+}
+
+/* All transactions of the application, not only those that were traced. */
+static void put_application(const struct trace *t, double commits,
+                            struct results *r)
+{
+    const struct probe *p = t->application.probe;
+
+    results_put(r, "application_writes",
+                (double)p->count[PROBE_WRITE][PROBE_FILE].calls / commits);
+    results_put(r, "application_syncs",
+                (double)p->count[PROBE_SYNC][PROBE_FILE].calls / commits);
+}
+
+static void put_steps(struct trace *t, double commits, struct results *r)
+{
+    results_put(r, "commits", (double)t->commits);
+    for (int i = 0; i < STEPS; i++) {
+        stats_sort(t->us[i], t->commits);
+        results_put(r, step_names[i],
+                    stats_percentile(t->us[i], t->commits, 50));
+    }
+    if (commits > 0) {
+        put_application(t, commits, r);
+    }
 }
 
 int special_trace(struct special_run *run)
 {
     struct trace t = {.leader = arm_writer_node(run->arm, 0)};
-    int err = measure(run);
+    char counters[CLUSTER_PATH_MAX];
+    double commits = 0;
+    int err;
 
+    snprintf(counters, sizeof counters, "%s/application", run->arm->folder);
+    err = measure(run, counters, &commits);
     for (int i = 0; i < STEPS; i++) {
         t.us[i] = calloc(COMMITS_MAX, sizeof **t.us);
         err = t.us[i] == NULL ? -ENOMEM : err;
     }
     if (err == 0) {
-        err = open_views(&t, &run->arm->cluster);
+        err = open_views(&t, &run->arm->cluster, counters);
     }
     if (err == 0) {
         all_commits(&t);
-        results_put(run->results, "commits", (double)t.commits);
-    }
-    for (int i = 0; i < STEPS && err == 0; i++) {
-        stats_sort(t.us[i], t.commits);
-        results_put(run->results, step_names[i],
-                    stats_percentile(t.us[i], t.commits, 50));
+        put_steps(&t, commits, run->results);
+    } else {
+        run->why = "the writer failed, or the probe did";
     }
     for (int i = 0; i < STEPS; i++) {
         free(t.us[i]);
     }
-    for (int i = 0; i < t.nodes; i++) {
-        if (t.node[i].probe != NULL) {
-            probe_close(t.node[i].probe);
-        }
-    }
-    if (err != 0) {
-        run->why = "the writer failed, or the probe did";
-    }
+    close_views(&t);
     return err;
 }
