@@ -69,17 +69,22 @@ static void workload_row(struct results *r, const char *workload,
     double p99 = results_spread(r, workload, arm, "p99_us").median;
     double client = results_spread(r, workload, arm, "client_cpu_us").median;
     double nodes = results_spread(r, workload, arm, "nodes_cpu_us").median;
+    char times[64] = "";
     struct spread busy = results_spread(r, workload, arm, "busy");
     struct spread errors = results_spread(r, workload, arm, "errors");
 
     if (rate.n == 0) {
         return;
     }
-    fprintf(out,
-            "  %-14s %10.0f /s  %6.2fx (%.2f-%.2f)  p50 %8.1f us  "
-            "p99 %9.1f us  cpu %.0f+%.0f us",
-            arm, rate.median, ratio.median, ratio.low, ratio.high, p50, p99,
-            client, nodes);
+    if (ratio.n > 0) {
+        snprintf(times, sizeof times, "%.2fx (%.2f-%.2f)", ratio.median,
+                 ratio.low, ratio.high);
+    }
+    fprintf(
+        out,
+        "  %-14s %10.0f /s  %-20s p50 %8.1f us  p99 %9.1f us  cpu %.0f+%.0f "
+        "us",
+        arm, rate.median, times, p50, p99, client, nodes);
     if (busy.high > 0 || errors.high > 0) {
         fprintf(out, "  busy %.0f, errors %.0f", busy.median, errors.high);
     }
