@@ -56,7 +56,7 @@ static int dqlite_client_open(struct client *c, const struct target *target)
     c->bytes = malloc(DQLITE_BYTES_MAX);
     c->fd = dqlite_connect(target->address);
     if (c->bytes == NULL || c->fd < 0) {
-        snprintf(c->why, sizeof c->why, "no dqlite at %s", target->address);
+        snprintf(c->why, sizeof c->why, "no dqlite at %.100s", target->address);
         return -EIO;
     }
     m = message(c);

@@ -14,7 +14,7 @@ static int floor_client_open(struct client *c, const struct target *target)
     c->bytes = calloc(1, FLOOR_ENTRY_BYTES);
     c->fd = connect_unix(target->address);
     if (c->bytes == NULL || c->fd < 0) {
-        snprintf(c->why, sizeof c->why, "no floor at %s", target->address);
+        snprintf(c->why, sizeof c->why, "no floor at %.100s", target->address);
         return -EIO;
     }
     return 0;

@@ -15,6 +15,7 @@
 #define READY_MS 60000
 #define STOP_MS 20000
 #define ARGS_MAX 64
+#define LONG_LOG_BYTES (1 << 30)
 #define ARG_BYTES 512
 
 struct arguments {
@@ -94,6 +95,10 @@ static void command_line(const struct cluster *c, int node, struct arguments *a)
     node_path(c, node, "raft", path);
     add(a, "-raft-path");
     add(a, "%s", path);
+    if (c->long_log) {
+        add(a, "-max-log-bytes");
+        add(a, "%d", LONG_LOG_BYTES);
+    }
     if (c->shards > 0) {
         add(a, "-shards");
         add(a, "%d", c->shards);

@@ -16,9 +16,10 @@ struct cluster {
     const char *build;
     int nodes;
     int databases;
-    int shards;  /* 0: the default */
-    bool probed; /* the probe counts, see probe.h */
-    bool nosync; /* and lets syncs do nothing */
+    int shards;    /* 0: the default */
+    bool long_log; /* so much of the log is kept that nobody needs a snapshot */
+    bool probed;   /* the probe counts, see probe.h */
+    bool nosync;   /* and lets syncs do nothing */
     unsigned port[CLUSTER_NODES_MAX];
     pid_t pid[CLUSTER_NODES_MAX];
     long log_mark[CLUSTER_NODES_MAX]; /* where the log of this start begins */

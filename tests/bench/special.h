@@ -25,6 +25,7 @@ struct special {
     const char *arms; /* "a,b": those that can do it */
     int databases;
     int shards;         /* 0: the default */
+    bool long_log;      /* the nodes shorten their logs late */
     bool probed;        /* the probe counts in the nodes */
     bool nosync;        /* and their syncs do nothing */
     bool large;         /* the database has `size` rows, a seed of its own */
