@@ -1,5 +1,6 @@
 #include "tests/bench/arm.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -11,6 +12,8 @@
 
 #include "tests/bench/goals.h"
 #include "tests/bench/process.h"
+
+#define ARM_PREFIX "arm-"
 
 /* The control stands far from what it repeats, so that it sees the drift that
  * the arms between them see. */
@@ -81,7 +84,7 @@ int arm_init(struct arm *a, const struct arm_spec *spec,
     memset(a, 0, sizeof *a);
     a->spec = spec;
     a->options = o;
-    snprintf(a->folder, sizeof a->folder, "%s/arm-XXXXXX", o->folder);
+    snprintf(a->folder, sizeof a->folder, "%s/" ARM_PREFIX "XXXXXX", o->folder);
     if (mkdtemp(a->folder) == NULL) {
         return -errno;
     }
@@ -136,9 +139,24 @@ void arm_stop(struct arm *a)
     cluster_stop(&a->cluster);
     dqlite_cluster_stop(&a->dqlite);
     floor_stop(&a->floor);
-    if (getenv("MARMOT_BENCH_KEEP") == NULL) {
-        (void)remove_tree(a->folder);
+}
+
+void arm_clean(const struct options *o)
+{
+    char path[600];
+    struct dirent *e;
+    DIR *folder = opendir(o->folder);
+
+    while (folder != NULL && (e = readdir(folder)) != NULL) {
+        if (strncmp(e->d_name, ARM_PREFIX, strlen(ARM_PREFIX)) == 0) {
+            snprintf(path, sizeof path, "%s/%s", o->folder, e->d_name);
+            (void)remove_tree(path);
+        }
     }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    sync();
 }
 
 int arm_nodes(const struct arm *a, const pid_t **pids)

@@ -1,5 +1,7 @@
 /* The arms: what is compared. Each is started in a fresh folder for one
- * workload of one round, and is gone afterwards. */
+ * workload of one round, and is gone afterwards. The folder stays until
+ * arm_clean(): removing large files keeps some disks busy for a while, which
+ * the next arm would suffer from. */
 #ifndef BENCH_ARM_H
 #define BENCH_ARM_H
 
@@ -47,6 +49,9 @@ int arm_init(struct arm *a, const struct arm_spec *spec,
 /* 0, or -EIO with *why filled. `stop` is due in both cases. */
 int arm_start(struct arm *a, const char **why);
 void arm_stop(struct arm *a);
+
+/* Remove the folders of all arms that were stopped. */
+void arm_clean(const struct options *o);
 
 /* The processes that serve the applications. Returns how many. */
 int arm_nodes(const struct arm *a, const pid_t **pids);

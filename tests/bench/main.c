@@ -93,8 +93,6 @@ int main(int argc, char **argv)
     }
     results_close(&results);
     free(build);
-    if (getenv("MARMOT_BENCH_KEEP") == NULL) {
-        (void)remove_tree(folder);
-    }
+    (void)remove_tree(folder);
     return status;
 }

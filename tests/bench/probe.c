@@ -97,16 +97,16 @@ static void note(enum probe_call call, int fd, uint64_t begin, ssize_t result)
 
 /* One function that is stood before: its type, name, parameters, arguments,
  * what it is counted as, and on which descriptor. */
-#define STAND_BEFORE(type, name, parameters, arguments, call, fd)        \
-    EXPORT type name parameters;                                         \
-    type name parameters                                                 \
-    {                                                                    \
-        static void *kept;                                               \
-        type(*real) parameters = (type(*) parameters)next(#name, &kept); \
-        uint64_t begin = now_ns();                                       \
-        type result = real arguments;                                    \
-        note(call, fd, begin, (ssize_t)result);                          \
-        return result;                                                   \
+#define STAND_BEFORE(type, name, parameters, arguments, call, fd)           \
+    EXPORT type name parameters;                                            \
+    type name parameters                                                    \
+    {                                                                       \
+        static void *kept;                                                  \
+        __typeof__(&(name)) real = (__typeof__(&(name)))next(#name, &kept); \
+        uint64_t begin = now_ns();                                          \
+        type result = real arguments;                                       \
+        note(call, fd, begin, (ssize_t)result);                             \
+        return result;                                                      \
     }
 
 STAND_BEFORE(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n), PROBE_READ,

@@ -25,6 +25,19 @@ static bool can_do(const struct arm_spec *spec, const struct workload *w,
            (spec->kind != KIND_FLOOR || w->on_floor);
 }
 
+/* Beginning with another arm than the round before. */
+static void one_round(const struct workload *w, const struct options *o,
+                      int round, struct results *r)
+{
+    for (int k = 0; k < arm_specs_n; k++) {
+        const struct arm_spec *spec = &arm_specs[(round + k) % arm_specs_n];
+        if (can_do(spec, w, o)) {
+            (void)workload_run(w, spec, o, round, r);
+        }
+    }
+    arm_clean(o);
+}
+
 void rounds_run(const struct options *o, struct results *r)
 {
     for (int i = 0; i < workloads_n; i++) {
@@ -34,13 +47,7 @@ void rounds_run(const struct options *o, struct results *r)
         }
         fprintf(stderr, "%s: %s\n", w->name, w->what);
         for (int round = 0; round < o->rounds; round++) {
-            for (int k = 0; k < arm_specs_n; k++) {
-                const struct arm_spec *spec =
-                    &arm_specs[(round + k) % arm_specs_n];
-                if (can_do(spec, w, o)) {
-                    (void)workload_run(w, spec, o, round, r);
-                }
-            }
+            one_round(w, o, round, r);
         }
     }
 }

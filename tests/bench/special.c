@@ -216,6 +216,7 @@ static void run_once(const struct special *s, const struct arm_spec *spec,
         results_failed(r, s->name, spec->name, round, run.why);
     }
     arm_stop(&a);
+    arm_clean(o);
 }
 
 static void run_arms(const struct special *s, const struct options *o,
