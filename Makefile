@@ -213,7 +213,7 @@ help:
 	@echo "failpoints where a test can make a process die; failpoint-build: for that"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
 	@echo "bench      commits and reads against plain SQLite, as ratios;"
-	@echo "bench-full all of it: 50 minutes on a quiet machine"
+	@echo "bench-full all of it: 40 minutes on a quiet machine"
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
