@@ -97,6 +97,7 @@ UP_pane      := pane base
 UP_cli       := cli wire base
 UP_node      := node pane cli consensus vfs wire base
 UP_cluster   := node pane consensus vfs wire base
+UP_bench     := bench base
 
 .SECONDEXPANSION:
 layer = $(firstword $(subst /, ,$(1)))
@@ -159,13 +160,35 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE) pane/access.c pane/route.c
 fuzz: $(FUZZ)
 	scripts/run-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
-BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c))
-$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/base.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# ---- bench -----------------------------------------------------------------
+BENCH_PARTS := tests/bench/dqlite_node.c tests/bench/probe.c
+BENCH_MAIN  := $(filter-out $(BENCH_PARTS),$(wildcard tests/bench/*.c))
+# What its unit test looks at.
+BENCH_PURE  := $(addprefix tests/bench/,stats.c results.c goals.c options.c)
+# dqlite is a peer to compare with, where libdqlite-dev is installed.
+BENCH_DQLITE := $(if $(shell pkg-config --exists dqlite && echo y),$(BUILD)/bench/dqlite_node)
+BENCH := $(BUILD)/bench/marmot-bench $(BUILD)/bench/libprobe.so $(BENCH_DQLITE)
 
+$(BUILD)/bench.a: $(call obj,$(BENCH_PURE))
+
+$(BUILD)/bench/marmot-bench: $(call obj,$(BENCH_MAIN)) $(BUILD)/base.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs sqlite3)
+
+$(BUILD)/bench/libprobe.so: $(call obj,tests/bench/probe.c)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -o $@ $^ -ldl
+
+$(BUILD)/bench/dqlite_node: $(call obj,tests/bench/dqlite_node.c tests/bench/bytes_io.c)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs dqlite)
+
+# A short version in a few minutes; all of it in BENCH.
 bench: all $(BENCH)
 	scripts/bench
+
+bench-full: all $(BENCH)
+	scripts/bench -full
 
 # ---- checks ----------------------------------------------------------------
 C_FILES := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h tests/unit/*/*.c)
@@ -177,11 +200,11 @@ lint:
 	scripts/check-layers
 	scripts/check-lengths $(C_FILES)
 	clang-format-14 --dry-run --Werror $(C_FILES)
-	shellcheck scripts/* .ci/run
+	shellcheck $(filter-out scripts/bench-report,$(wildcard scripts/*)) .ci/run
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --error-exitcode=1 -I. \
 	    base wire vfs consensus pane cli node shim
-	scripts/tidy $(C_FILES)
+	scripts/tidy $(filter-out $(if $(BENCH_DQLITE),,tests/bench/dqlite_node.c),$(C_FILES))
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
@@ -205,9 +228,10 @@ help:
 	@echo "asan tsan  unit and cluster tests under sanitizers"
 	@echo "failpoints where a test can make a process die; failpoint-build: for that"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
-	@echo "bench      commits and reads against plain SQLite, as ratios"
+	@echo "bench      commits and reads against plain SQLite, as ratios;"
+	@echo "bench-full all of it: 40 minutes on a quiet machine"
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit cluster test soak failpoint-build failpoints asan tsan fuzz bench format lint install uninstall clean help
+.PHONY: all unit cluster test soak failpoint-build failpoints asan tsan fuzz bench bench-full format lint install uninstall clean help
 .SECONDARY:
