@@ -18,6 +18,7 @@ const char cli_help[] =
     "  marmot list                 its databases\n"
     "  marmot move SHARD NODE      hand the leadership of a group to a node\n"
     "  marmot shuffle              spread leaders evenly\n"
+    "  marmot remove NODE          take a node out of the cluster\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
@@ -27,10 +28,10 @@ static const struct {
     int (*run)(const struct call *c);
     int arguments; /* -1: looked at by the command */
 } commands[] = {
-    {"status", show_status, 0},       {"info", show_info, 0},
-    {"list", show_list, 0},           {"move", lead_move, -1},
-    {"shuffle", lead_shuffle, -1},    {"backup", backup_command, -1},
-    {"restore", restore_command, -1},
+    {"status", show_status, 0},     {"info", show_info, 0},
+    {"list", show_list, 0},         {"move", lead_move, -1},
+    {"shuffle", lead_shuffle, -1},  {"remove", members_remove, -1},
+    {"backup", backup_command, -1}, {"restore", restore_command, -1},
 };
 
 int cli_fail(const char *format, ...)

@@ -4,6 +4,7 @@
  *   http.c     one request to the pane
  *   show.c     status, info, list
  *   lead.c     move, shuffle
+ *   members.c  remove
  *   backup.c   backup
  *   restore.c  restore
  *   progress.c how far it is
@@ -62,6 +63,10 @@ uint64_t show_number(const json_t *object, const char *key);
 
 int lead_move(const struct call *c);
 int lead_shuffle(const struct call *c);
+
+/* ---- members.c ---- */
+
+int members_remove(const struct call *c);
 
 /* ---- backup.c, restore.c ---- */
 

@@ -102,7 +102,9 @@ static void print_peers(const json_t *peers)
         add(&t, p, "role");
         table_add(&t, json_is_true(json_object_get(p, "self")) ? "this node"
                       : json_is_true(json_object_get(p, "connected"))
-                          ? "connected"
+                          ? json_is_true(json_object_get(p, "leaving"))
+                                ? "leaving"
+                                : "connected"
                           : "down");
         if (json_is_string(refused)) {
             table_add(&t, json_string_value(refused));

@@ -165,7 +165,7 @@ int membership_remove(struct node *n, uint64_t id, char *why, size_t size)
     int rv;
 
     if (!registry_may_leave(registry_of(n), id, why, size)) {
-        return m == NULL ? ERR_NOT_FOUND : ERR_MISMATCH;
+        return m == NULL ? ERR_NOT_FOUND : ERR_READONLY;
     }
     rv = m->leaving ? 0 : propose(n, MEMBERS_LEAVE, 0, &m->info, 1);
     if (rv != 0) {

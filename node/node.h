@@ -206,6 +206,7 @@ int view_start(struct node *n, char *why, size_t size);
 int steer_move(void *data, uint64_t group, uint64_t to, uint64_t *from,
                char *why, size_t size);
 unsigned steer_shuffle(void *data);
+int steer_remove(void *data, uint64_t id, char *why, size_t size);
 
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);

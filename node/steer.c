@@ -155,3 +155,14 @@ unsigned steer_shuffle(void *data)
     log_info("shuffle", "moving=%u", moving);
     return moving;
 }
+
+int steer_remove(void *data, uint64_t id, char *why, size_t size)
+{
+    struct node *n = data;
+
+    if (n->groups == NULL || n->stopping) {
+        snprintf(why, size, "this node is stopping");
+        return ERR_CLOSED;
+    }
+    return membership_remove(n, id, why, size);
+}

@@ -148,7 +148,8 @@ static void see_peers(void *data,
         struct pane_peer p = {.id = m->id,
                               .address = m->address,
                               .self = m->id == n->env.node_id,
-                              .replica = m->replica};
+                              .replica = m->replica,
+                              .leaving = m->leaving};
         if (n->groups != NULL) {
             groups_view_peer(n->groups, m->id, &v);
         }
@@ -334,6 +335,7 @@ int view_start(struct node *n, char *why, size_t size)
                                           .groups = see_groups,
                                           .databases = see_databases,
                                           .move = steer_move,
+                                          .remove = steer_remove,
                                           .shuffle = steer_shuffle,
                                           .backup_open = backup_open,
                                           .backup_head = backup_head,

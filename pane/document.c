@@ -78,14 +78,15 @@ static json_t *node_of(const struct pane_node *n)
 static void add_peer(void *arg, const struct pane_peer *p)
 {
     json_array_append_new(
-        arg, json_pack("{s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:o, s:o}", "id",
-                       integer(p->id), "address", answer_string(p->address),
-                       "role", p->replica ? "replica" : "voter", "self",
-                       p->self, "connected", p->connected, "silent_seconds",
-                       p->heard ? seconds(p->silent_ms) : json_null(),
-                       "refused", string_or_null(p->refused), "sent_bytes",
-                       integer(p->sent_bytes), "received_bytes",
-                       integer(p->received_bytes)));
+        arg,
+        json_pack("{s:o, s:o, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "id",
+                  integer(p->id), "address", answer_string(p->address), "role",
+                  p->replica ? "replica" : "voter", "self", p->self, "leaving",
+                  p->leaving, "connected", p->connected, "silent_seconds",
+                  p->heard ? seconds(p->silent_ms) : json_null(), "refused",
+                  string_or_null(p->refused), "sent_bytes",
+                  integer(p->sent_bytes), "received_bytes",
+                  integer(p->received_bytes)));
 }
 
 static void add_group(void *arg, const struct pane_group *g)

@@ -47,7 +47,8 @@ struct pane_peer {
     uint64_t id;
     const char *address;
     bool self, replica, connected;
-    bool heard; /* ever */
+    bool leaving; /* being taken out of the cluster */
+    bool heard;   /* ever */
     uint64_t silent_ms;
     const char *refused; /* why it refuses this node */
     uint64_t sent_bytes, received_bytes;
@@ -121,6 +122,9 @@ struct pane_source {
     /* Spread the leaders evenly over the reachable voters; what was moved by
      * hand is forgotten. How many groups are to change hands. */
     unsigned (*shuffle)(void *data);
+    /* Take a node out of the cluster. 0: that has begun; ERR_NOT_FOUND,
+     * ERR_READONLY (it must not go) or ERR_NO_LEADER, with a line in `why`. */
+    int (*remove)(void *data, uint64_t node, char *why, size_t size);
     /* A consistent copy of a live database. `wake` is called from the loop, not
      * from inside a call, when head or read may have more to say. ERR_NOT_FOUND
      * or ERR_BUSY, with a line in `why`, when there is none to be had. */

@@ -69,6 +69,20 @@ static int parse_move(const char *rest, struct route *out, char *why,
     return 0;
 }
 
+static int parse_remove(const char *rest, struct route *out, char *why,
+                        size_t size)
+{
+    struct route r = {.kind = ROUTE_REMOVE, .changes = true};
+    const char *at = number(rest, &r.node);
+
+    if (at == NULL || *at != '\0' || r.node == 0) {
+        snprintf(why, size, "/remove/node/ID: ID is a positive number");
+        return -EINVAL;
+    }
+    *out = r;
+    return 0;
+}
+
 static int parse_backup(const char *name, struct route *out, char *why,
                         size_t size)
 {
@@ -102,12 +116,15 @@ int route_parse(const char *path, struct route *out, char *why, size_t size)
     if ((rest = after(path, "/move/cluster/")) != NULL) {
         return parse_move(rest, out, why, size);
     }
+    if ((rest = after(path, "/remove/node/")) != NULL) {
+        return parse_remove(rest, out, why, size);
+    }
     if ((rest = after(path, "/backup/")) != NULL) {
         return parse_backup(rest, out, why, size);
     }
     snprintf(why, size,
              "no such path; there are / /health /info /status /metrics "
-             "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID "
-             "and /shuffle");
+             "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID, "
+             "/shuffle and /remove/node/ID");
     return ERR_NOT_FOUND;
 }

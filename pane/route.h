@@ -17,13 +17,14 @@ enum route_kind {
     ROUTE_EVENTS,
     ROUTE_BACKUP,
     ROUTE_MOVE,
-    ROUTE_SHUFFLE
+    ROUTE_SHUFFLE,
+    ROUTE_REMOVE
 };
 
 struct route {
     enum route_kind kind;
     bool changes;               /* POST; the others are GET */
-    uint64_t shard, node;       /* ROUTE_MOVE */
+    uint64_t shard, node;       /* ROUTE_MOVE; ROUTE_REMOVE */
     char name[DB_NAME_MAX + 1]; /* ROUTE_BACKUP */
 };
 

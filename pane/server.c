@@ -94,6 +94,20 @@ static enum MHD_Result shuffle(struct pane *p, struct MHD_Connection *c)
                        json_pack("{s:i}", "moving", (int)moved));
 }
 
+static enum MHD_Result remove_node(struct pane *p, struct MHD_Connection *c,
+                                   uint64_t node)
+{
+    const struct pane_source *s = p->options.source;
+    char why[256] = "";
+    int rv = s->remove(s->data, node, why, sizeof why);
+
+    if (rv != 0) {
+        return answer_error(c, status_of(rv), why);
+    }
+    return answer_json(c, MHD_HTTP_ACCEPTED,
+                       json_pack("{s:I}", "removing", (json_int_t)node));
+}
+
 static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
                              const struct route *r, struct request *request)
 {
@@ -118,6 +132,8 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return move(p, c, r);
     case ROUTE_SHUFFLE:
         return shuffle(p, c);
+    case ROUTE_REMOVE:
+        return remove_node(p, c, r->node);
     default:
         return answer_error(c, MHD_HTTP_NOT_FOUND, "no such path");
     }
