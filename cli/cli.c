@@ -19,6 +19,10 @@ const char cli_help[] =
     "  marmot move SHARD NODE      hand the leadership of a group to a node\n"
     "  marmot shuffle              spread leaders evenly\n"
     "  marmot remove NODE          take a node out of the cluster\n"
+    "  marmot attach NAME=PATH     keep one more database on this node\n"
+    "  marmot detach NAME          let it go on this node; the file stays\n"
+    "  marmot drop NAME            let it go on all nodes; files are put "
+    "aside\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
@@ -28,10 +32,12 @@ static const struct {
     int (*run)(const struct call *c);
     int arguments; /* -1: looked at by the command */
 } commands[] = {
-    {"status", show_status, 0},     {"info", show_info, 0},
-    {"list", show_list, 0},         {"move", lead_move, -1},
-    {"shuffle", lead_shuffle, -1},  {"remove", members_remove, -1},
-    {"backup", backup_command, -1}, {"restore", restore_command, -1},
+    {"status", show_status, 0},       {"info", show_info, 0},
+    {"list", show_list, 0},           {"move", lead_move, -1},
+    {"shuffle", lead_shuffle, -1},    {"remove", members_remove, -1},
+    {"attach", databases_attach, -1}, {"detach", databases_detach, -1},
+    {"drop", databases_drop, -1},     {"backup", backup_command, -1},
+    {"restore", restore_command, -1},
 };
 
 int cli_fail(const char *format, ...)
@@ -78,6 +84,7 @@ static int parse(int argc, char **argv, struct call *c)
         {"pane", required_argument, NULL, 'p'},
         {"json", no_argument, NULL, 'j'},
         {"timeout", required_argument, NULL, 't'},
+        {"yes", no_argument, NULL, 'y'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -92,6 +99,9 @@ static int parse(int argc, char **argv, struct call *c)
             break;
         case 'j':
             c->json = true;
+            break;
+        case 'y':
+            c->yes = true;
             break;
         case 't':
             if (bad_timeout(optarg, &c->timeout_s) != 0) {

@@ -5,6 +5,7 @@
  *   show.c     status, info, list
  *   lead.c     move, shuffle
  *   members.c  remove
+ *   databases.c attach, detach, drop
  *   backup.c   backup
  *   restore.c  restore
  *   progress.c how far it is
@@ -21,6 +22,7 @@
 struct call {
     const char *pane; /* host:port or URL */
     bool json;        /* answers for programs */
+    bool yes;         /* nothing is asked back */
     unsigned timeout_s;
     int argc; /* of the command, without flags */
     char **argv;
@@ -67,6 +69,12 @@ int lead_shuffle(const struct call *c);
 /* ---- members.c ---- */
 
 int members_remove(const struct call *c);
+
+/* ---- databases.c ---- */
+
+int databases_attach(const struct call *c);
+int databases_detach(const struct call *c);
+int databases_drop(const struct call *c);
 
 /* ---- backup.c, restore.c ---- */
 

@@ -284,6 +284,11 @@ void backup_step(struct node *n, struct database *db)
     db->env->wake_after(db->env->data, db, 20000);
 }
 
+bool backup_is_of(const struct list *link, const struct database *db)
+{
+    return LIST_ENTRY(link, struct pane_backup, link)->db == db;
+}
+
 void backup_drop_all(struct node *n)
 {
     for (struct list *l = n->backups.next, *next; l != &n->backups; l = next) {

@@ -211,8 +211,10 @@ struct database {
         uint32_t pages;
     } base;
     struct position
-        durable; /* of `applied`, as far as a power loss spares it */
-    bool member; /* the member file says it was part of this uuid */
+        durable;          /* of `applied`, as far as a power loss spares it */
+    bool attached;        /* by hand: not named by a flag */
+    bool detaching, drop; /* on its way out; and the file is put aside */
+    bool member;          /* the member file says it was part of this uuid */
     struct {
         bool valid;
         struct position position;

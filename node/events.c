@@ -43,6 +43,10 @@ static void on_enrolled(void *data, struct machine_db *m)
     struct database *db = by_name(g->node, m->name);
 
     if (db == NULL) {
+        folder_enrolled(g->node, m->name); /* it meets the group by itself */
+        return;
+    }
+    if (db->detaching) {
         return;
     }
     if (db->state == DB_ENROLLING) {
@@ -98,6 +102,15 @@ static void on_decided(void *data, struct machine_db *m,
     }
 }
 
+static void on_dropped(void *data, struct machine_db *m)
+{
+    struct group_state *g = data;
+
+    if (m->local != NULL) {
+        catalog_dropped(g->node, m->local);
+    }
+}
+
 static void on_members(void *data)
 {
     struct group_state *g = data;
@@ -116,6 +129,7 @@ void events_init_group(struct node *n, unsigned group)
                                         .members = on_members,
                                         .enrolled = on_enrolled,
                                         .jumped = on_jumped,
+                                        .dropped = on_dropped,
                                         .holds = on_holds,
                                         .accepted = on_accepted,
                                         .decided = on_decided};

@@ -157,6 +157,26 @@ static void apply_holds(struct machine *m, const struct entry_holds *e)
     m->events->holds(m->events->data, db, e->node);
 }
 
+static void drop_db(struct machine *m, struct machine_db *db)
+{
+    m->events->dropped(m->events->data, db);
+    drop_parts(&db->parts);
+    list_remove(&db->link);
+    m->n_dbs--;
+    free(db);
+}
+
+static void apply_drop(struct machine *m, const struct entry_holds *e)
+{
+    struct machine_db *db = machine_find_uuid(m, &e->db);
+
+    if (db == NULL) {
+        m->ignored++;
+    } else {
+        drop_db(m, db);
+    }
+}
+
 /* Idempotent by (token, number): a part that is there is not staged again. */
 static void apply_part(struct machine *m, const struct entry_txn *e,
                        const void *bytes, size_t len)
@@ -323,6 +343,9 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     case ENTRY_TXN:
         apply_txn(m, &e.txn, bytes, len);
         break;
+    case ENTRY_DROP:
+        apply_drop(m, &e.holds);
+        break;
     case ENTRY_MEMBERS:
         apply_members(m, &e.members);
         break;
@@ -411,10 +434,32 @@ static void restore_db(struct machine *m, const struct snapshot_db *s)
         db = new_db(m);
     }
     become(db, s);
+    db->restored = true;
     if (known) {
         m->events->jumped(m->events->data, db);
     } else {
         m->events->enrolled(m->events->data, db);
+    }
+}
+
+/* What the snapshot does not have was dropped on the way to it. */
+static void sweep(struct machine *m)
+{
+    struct list *next;
+
+    for (struct list *l = m->dbs.next; l != &m->dbs; l = next) {
+        struct machine_db *db = LIST_ENTRY(l, struct machine_db, link);
+        next = l->next;
+        if (!db->restored) {
+            drop_db(m, db);
+        }
+    }
+}
+
+static void mark_old(struct machine *m)
+{
+    for (struct list *l = m->dbs.next; l != &m->dbs; l = l->next) {
+        LIST_ENTRY(l, struct machine_db, link)->restored = false;
     }
 }
 
@@ -438,9 +483,11 @@ int machine_restore(struct machine *m, const void *bytes, size_t len)
         m->registry = h.registry;
         m->events->members(m->events->data);
     }
+    mark_old(m);
     for (uint32_t i = 0; i < h.n_dbs; i++) {
         snapshot_next(&u, &s);
         restore_db(m, &s);
     }
+    sweep(m);
     return 0;
 }

@@ -46,7 +46,8 @@ struct machine_db {
         struct token token;
     } ring[TOKEN_RING]; /* at txid % TOKEN_RING */
     struct list parts;
-    void *local; /* for the receiver of the events */
+    bool restored; /* while a snapshot is taken over */
+    void *local;   /* for the receiver of the events */
 };
 
 /* An accepted transaction. Everything is borrowed for the call. */
@@ -75,6 +76,8 @@ struct machine_events {
     void (*enrolled)(void *data, struct machine_db *db);
     /* A snapshot brought it from an older position to this one. */
     void (*jumped)(void *data, struct machine_db *db);
+    /* It is no longer part of the cluster; freed afterwards. */
+    void (*dropped)(void *data, struct machine_db *db);
     void (*holds)(void *data, struct machine_db *db, uint64_t node);
     void (*accepted)(void *data, struct machine_db *db,
                      const struct machine_accept *accept);

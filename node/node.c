@@ -57,9 +57,10 @@ static void step_awake(struct node *n)
     while ((l = list_pop(&now)) != NULL) {
         struct database *db = LIST_ENTRY(l, struct database, wake_link);
         db->wake_queued = false;
-        if (!n->groups_stopped) {
+        if (!n->groups_stopped && !db->detaching) {
             database_step(n, db);
         }
+        (void)catalog_step(n, db);
     }
 }
 
@@ -202,8 +203,12 @@ static void env_lease_ask(void *data, struct database *db)
 static void env_lease_release(void *data, struct database *db, uint64_t epoch)
 {
     struct node *n = data;
-    struct host_lease l = {.db = db->m->uuid, .epoch = epoch};
+    struct host_lease l = {.epoch = epoch};
 
+    if (db->m == NULL) {
+        return; /* it was dropped, and the lease with it */
+    }
+    l.db = db->m->uuid;
     host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_RELEASE,
                     db->group, &l);
 }
@@ -270,64 +275,6 @@ void node_fatal(struct node *n, const char *why)
     stop_begin(n);
 }
 
-/* Symbolic links resolved; the file itself need not exist. */
-static int resolve(const char *path, char *out)
-{
-    char folder[PATH_MAX], real[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
-    int n;
-
-    if (realpath(path, out) != NULL) {
-        return 0;
-    }
-    if (slash == path) {
-        snprintf(folder, sizeof folder, "/");
-    } else {
-        snprintf(folder, sizeof folder, "%.*s",
-                 slash == NULL ? 1 : (int)(slash - path),
-                 slash == NULL ? "." : path);
-    }
-    if (realpath(folder, real) == NULL) {
-        return -errno;
-    }
-    n = snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
-                 name);
-    return n < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-static int add_database(struct node *n, const struct option_db *o, char *why,
-                        size_t size)
-{
-    struct database *db = calloc(1, sizeof *db);
-    int rv;
-
-    if (db == NULL) {
-        snprintf(why, size, "out of memory");
-        return -ENOMEM;
-    }
-    database_init(db, &n->env, o->name,
-                  placement_group(o->name, n->options->shards));
-    list_push(&n->databases, &db->link);
-    rv = resolve(o->path, db->path);
-    if (rv == 0) {
-        rv = file_classify(db->path, &db->kind, &db->page_size);
-    }
-    if (rv != 0) {
-        snprintf(why, size, "-db-path %s: %s", o->path, err_str(rv));
-        return rv;
-    }
-    if (db->kind == FILE_NOT_SQLITE) {
-        snprintf(why, size,
-                 "%s is not an SQLite database (or its header is damaged): "
-                 "name another -db-path, or move the file away to fetch the "
-                 "cluster's copy",
-                 db->path);
-        return ERR_MISMATCH;
-    }
-    return server_start(n, db, why, size);
-}
-
 static void on_signal(uv_signal_t *h, int signum)
 {
     (void)signum;
@@ -367,6 +314,7 @@ static void wait_for_room(struct node *n)
     uv_signal_stop(&n->sigterm);
     uv_signal_stop(&n->sigint);
     usleep(START_AGAIN_US);
+    folder_init(n);
     uv_signal_start(&n->sigterm, on_signal, SIGTERM);
     uv_signal_start(&n->sigint, on_signal, SIGINT);
 }
@@ -400,7 +348,13 @@ static int start_all(struct node *n, char *why, size_t size)
         events_init_group(n, i);
     }
     for (unsigned i = 0; rv == 0 && i < o->n_dbs; i++) {
-        rv = add_database(n, &o->dbs[i], why, size);
+        rv = catalog_add(n, o->dbs[i].name, o->dbs[i].path, why, size);
+    }
+    if (rv == 0) {
+        rv = catalog_load(n, why, size);
+    }
+    if (rv == 0) {
+        rv = folder_watch(n, why, size);
     }
     if (rv == 0) {
         rv = view_start(n, why, size);
@@ -415,6 +369,7 @@ static void init_handles(struct node *n)
     uv_signal_init(n->loop, &n->sigterm);
     uv_signal_init(n->loop, &n->sigint);
     n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
+    folder_init(n);
     uv_signal_start(&n->sigterm, on_signal, SIGTERM);
     uv_signal_start(&n->sigint, on_signal, SIGINT);
 }
@@ -423,6 +378,7 @@ static void close_handles(struct node *n)
 {
     uv_close((uv_handle_t *)&n->idle, NULL);
     uv_close((uv_handle_t *)&n->timer, NULL);
+    folder_close(n);
     uv_close((uv_handle_t *)&n->sigterm, NULL);
     uv_close((uv_handle_t *)&n->sigint, NULL);
     uv_run(n->loop, UV_RUN_DEFAULT);

@@ -40,6 +40,8 @@ struct node {
     unsigned n_members;
     bool removed; /* said that this node is out */
     struct list databases;
+    uv_fs_event_t folder; /* -db-dir */
+    uv_timer_t folder_timer;
     struct list awake;   /* databases to look at */
     struct list letters; /* host packets to ourselves */
     uv_idle_t idle;      /* runs while either is not empty */
@@ -149,11 +151,38 @@ int membership_remove(struct node *n, uint64_t id, char *why, size_t size);
 int join_cluster(const struct options *o, struct roster *r, char *why,
                  size_t size);
 
+/* ---- catalog.c: which databases are kept here ---- */
+struct database *catalog_find(const struct node *n, const char *name);
+unsigned catalog_count(const struct node *n);
+/* From now on this database is kept. Returns < 0 with a line in `why`. */
+int catalog_add(struct node *n, const char *name, const char *path, char *why,
+                size_t size);
+/* Add what was attached before the last stop. */
+int catalog_load(struct node *n, char *why, size_t size);
+int catalog_attach(struct node *n, const char *name, const char *path,
+                   char *why, size_t size);
+/* Let it go here; it stays in the cluster, and the file stays as it is. */
+int catalog_detach(struct node *n, const char *name, char *why, size_t size);
+/* Let it go everywhere; each node puts its file aside. */
+int catalog_drop(struct node *n, const char *name, char *why, size_t size);
+void catalog_dropped(struct node *n, struct database *db);
+/* Returns true when the database is gone, and freed. */
+bool catalog_step(struct node *n, struct database *db);
+
+/* ---- folder.c: -db-dir ---- */
+void folder_init(struct node *n);
+int folder_watch(struct node *n, char *why, size_t size);
+void folder_close(struct node *n);
+/* The group has a database that is not here. */
+void folder_enrolled(struct node *n, const char *name);
+
 /* ---- settle.c: files are durable before the log forgets ---- */
 void settle_begin(struct node *n, unsigned group, bool received);
 /* Is it known where every local file of the group stands? */
 bool settle_may_restore(struct node *n, unsigned group);
 void settle_step(struct node *n, struct database *db);
+/* It is no longer kept here. */
+void settle_gone(struct node *n, struct database *db);
 
 /* ---- contact.c: first contact, enrolment, images ---- */
 void contact_step(struct node *n, struct database *db);
@@ -195,6 +224,7 @@ int backup_head(struct pane_backup *b, struct pane_backup_head *out);
 long backup_read(struct pane_backup *b, void *out, size_t max);
 void backup_close(struct pane_backup *b);
 void backup_step(struct node *n, struct database *db);
+bool backup_is_of(const struct list *link, const struct database *db);
 /* They fail from now on; those at work end soon. */
 void backup_drop_all(struct node *n);
 bool backup_any_working(const struct node *n);
@@ -207,6 +237,10 @@ int steer_move(void *data, uint64_t group, uint64_t to, uint64_t *from,
                char *why, size_t size);
 unsigned steer_shuffle(void *data);
 int steer_remove(void *data, uint64_t id, char *why, size_t size);
+int steer_attach(void *data, const char *name, const char *path, char *why,
+                 size_t size);
+int steer_detach(void *data, const char *name, char *why, size_t size);
+int steer_drop(void *data, const char *name, char *why, size_t size);
 
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);

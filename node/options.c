@@ -15,6 +15,7 @@ const char options_help[] =
     "space.\n\n"
     "  -db-path PATH | NAME=PATH   a database to replicate; repeatable\n"
     "                              (default /tmp/marmot.db)\n"
+    "  -db-dir DIR                 all databases in a folder, by file name\n"
     "  -node-id N                  positive and unique in the cluster; "
     "required\n"
     "  -bind HOST:PORT             where other nodes reach this one\n"
@@ -168,6 +169,17 @@ static int add_db(struct parse *p, const char *text)
     return 0;
 }
 
+static int take_folder(struct parse *p, const char *arg)
+{
+    struct options *o = p->o;
+
+    if (*arg == '\0' || strlen(arg) >= sizeof o->db_dir - DB_NAME_MAX - 64) {
+        return bad(p, "-db-dir %s: not a usable path", arg);
+    }
+    snprintf(o->db_dir, sizeof o->db_dir, "%s", arg);
+    return 0;
+}
+
 static int check_dbs(struct parse *p)
 {
     struct options *o = p->o;
@@ -277,6 +289,7 @@ static int parse_join(struct parse *p, const char *text)
 
 enum flag {
     F_DB_PATH = 1000,
+    F_DB_DIR,
     F_NODE_ID,
     F_BIND,
     F_ADVERTISE,
@@ -301,6 +314,7 @@ enum flag {
 
 static const struct option flags[] = {
     {"db-path", required_argument, NULL, F_DB_PATH},
+    {"db-dir", required_argument, NULL, F_DB_DIR},
     {"node-id", required_argument, NULL, F_NODE_ID},
     {"bind", required_argument, NULL, F_BIND},
     {"advertise", required_argument, NULL, F_ADVERTISE},
@@ -351,6 +365,8 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
     switch (flag) {
     case F_DB_PATH:
         return add_db(p, arg);
+    case F_DB_DIR:
+        return take_folder(p, arg);
     case F_NODE_ID:
         return parse_number(p, "node-id", arg, 1, INT64_MAX, &o->node_id);
     case F_BIND:
@@ -497,7 +513,7 @@ static int finish(struct parse *p)
 {
     struct options *o = p->o;
 
-    if (o->n_dbs == 0) {
+    if (o->n_dbs == 0 && o->db_dir[0] == '\0') {
         o->default_path = true;
         if (add_db(p, "/tmp/marmot.db") != 0) {
             return -1;
@@ -505,6 +521,10 @@ static int finish(struct parse *p)
     }
     if (check_dbs(p) != 0) {
         return -1;
+    }
+    if (o->raft_path[0] == '\0' && o->n_dbs == 0) {
+        snprintf(o->raft_path, sizeof o->raft_path, "%.*s/.marmot-raft",
+                 (int)sizeof o->raft_path - 64, o->db_dir);
     }
     if (o->raft_path[0] == '\0') {
         if (strlen(o->dbs[0].path) >= sizeof o->raft_path - 64) {

@@ -23,6 +23,7 @@ struct option_member {
 struct options {
     struct option_db *dbs; /* freed by options_close */
     unsigned n_dbs;
+    char db_dir[PATH_MAX]; /* empty: not given */
     uint64_t node_id;
     char bind[ADDRESS_MAX];
     char advertise[ADDRESS_MAX];

@@ -100,6 +100,9 @@ static void begin_at(struct database *db)
 
 void placing_enrolled(struct database *db, struct machine_db *m)
 {
+    if (db->m != NULL && db->m != m) {
+        db->m->local = NULL; /* another one of the same name */
+    }
     db->m = m;
     m->local = db;
     db->placed = false;

@@ -180,6 +180,14 @@ void settle_begin(struct node *n, unsigned group, bool received)
     finish_group(n, group);
 }
 
+void settle_gone(struct node *n, struct database *db)
+{
+    db->settle.wanted = false;
+    if (n->groups != NULL) {
+        finish_group(n, db->group);
+    }
+}
+
 bool settle_may_restore(struct node *n, unsigned group)
 {
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {

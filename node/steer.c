@@ -156,13 +156,46 @@ unsigned steer_shuffle(void *data)
     return moving;
 }
 
+/* ---- members and databases ----------------------------------------------- */
+
+static bool is_stopping(const struct node *n, char *why, size_t size)
+{
+    if (n->groups == NULL || n->stopping) {
+        snprintf(why, size, "this node is stopping");
+        return true;
+    }
+    return false;
+}
+
 int steer_remove(void *data, uint64_t id, char *why, size_t size)
 {
     struct node *n = data;
 
-    if (n->groups == NULL || n->stopping) {
-        snprintf(why, size, "this node is stopping");
-        return ERR_CLOSED;
-    }
-    return membership_remove(n, id, why, size);
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : membership_remove(n, id, why, size);
+}
+
+int steer_attach(void *data, const char *name, const char *path, char *why,
+                 size_t size)
+{
+    struct node *n = data;
+
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : catalog_attach(n, name, path, why, size);
+}
+
+int steer_detach(void *data, const char *name, char *why, size_t size)
+{
+    struct node *n = data;
+
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : catalog_detach(n, name, why, size);
+}
+
+int steer_drop(void *data, const char *name, char *why, size_t size)
+{
+    struct node *n = data;
+
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : catalog_drop(n, name, why, size);
 }

@@ -125,6 +125,12 @@ struct pane_source {
     /* Take a node out of the cluster. 0: that has begun; ERR_NOT_FOUND,
      * ERR_READONLY (it must not go) or ERR_NO_LEADER, with a line in `why`. */
     int (*remove)(void *data, uint64_t node, char *why, size_t size);
+    /* Keep a database at `path` here; let one go here; or everywhere. 0: done,
+     * or begun; < 0 with a line in `why`. */
+    int (*attach)(void *data, const char *name, const char *path, char *why,
+                  size_t size);
+    int (*detach)(void *data, const char *name, char *why, size_t size);
+    int (*drop)(void *data, const char *name, char *why, size_t size);
     /* A consistent copy of a live database. `wake` is called from the loop, not
      * from inside a call, when head or read may have more to say. ERR_NOT_FOUND
      * or ERR_BUSY, with a line in `why`, when there is none to be had. */

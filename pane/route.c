@@ -83,8 +83,9 @@ static int parse_remove(const char *rest, struct route *out, char *why,
     return 0;
 }
 
-static int parse_backup(const char *name, struct route *out, char *why,
-                        size_t size)
+/* A path that ends in a database's name. */
+static int parse_name(enum route_kind kind, const char *name, struct route *out,
+                      char *why, size_t size)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -92,12 +93,12 @@ static int parse_backup(const char *name, struct route *out, char *why,
 
     if (len == 0 || len > DB_NAME_MAX || strspn(name, allowed) != len) {
         snprintf(why, size,
-                 "/backup/NAME: a name has 1 to %d of the characters A-Z a-z "
+                 "NAME has 1 to %d of the characters A-Z a-z "
                  "0-9 . _ -",
                  DB_NAME_MAX);
         return -EINVAL;
     }
-    *out = (struct route){.kind = ROUTE_BACKUP};
+    *out = (struct route){.kind = kind, .changes = kind != ROUTE_BACKUP};
     memcpy(out->name, name, len + 1);
     return 0;
 }
@@ -120,11 +121,21 @@ int route_parse(const char *path, struct route *out, char *why, size_t size)
         return parse_remove(rest, out, why, size);
     }
     if ((rest = after(path, "/backup/")) != NULL) {
-        return parse_backup(rest, out, why, size);
+        return parse_name(ROUTE_BACKUP, rest, out, why, size);
+    }
+    if ((rest = after(path, "/attach/")) != NULL) {
+        return parse_name(ROUTE_ATTACH, rest, out, why, size);
+    }
+    if ((rest = after(path, "/detach/")) != NULL) {
+        return parse_name(ROUTE_DETACH, rest, out, why, size);
+    }
+    if ((rest = after(path, "/drop/")) != NULL) {
+        return parse_name(ROUTE_DROP, rest, out, why, size);
     }
     snprintf(why, size,
              "no such path; there are / /health /info /status /metrics "
              "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID, "
-             "/shuffle and /remove/node/ID");
+             "/shuffle, /remove/node/ID, /attach/NAME?path=PATH, "
+             "/detach/NAME and /drop/NAME");
     return ERR_NOT_FOUND;
 }

@@ -18,14 +18,17 @@ enum route_kind {
     ROUTE_BACKUP,
     ROUTE_MOVE,
     ROUTE_SHUFFLE,
-    ROUTE_REMOVE
+    ROUTE_REMOVE,
+    ROUTE_ATTACH, /* ?path= */
+    ROUTE_DETACH,
+    ROUTE_DROP
 };
 
 struct route {
     enum route_kind kind;
     bool changes;               /* POST; the others are GET */
     uint64_t shard, node;       /* ROUTE_MOVE; ROUTE_REMOVE */
-    char name[DB_NAME_MAX + 1]; /* ROUTE_BACKUP */
+    char name[DB_NAME_MAX + 1]; /* ROUTE_BACKUP, _ATTACH, _DETACH, _DROP */
 };
 
 /* `path` is the decoded path without the query. Returns 0, ERR_NOT_FOUND for a

@@ -162,14 +162,25 @@ int entry_encode_enroll(const struct entry_enroll *e, struct buf *out)
     return out->err;
 }
 
-int entry_encode_holds(const struct entry_holds *e, struct buf *out)
+static int encode_holds(enum entry_kind kind, const struct entry_holds *e,
+                        struct buf *out)
 {
     if (may_write(out, valid_holds(e))) {
-        pack_head(out, HOLDS_FIELDS, ENTRY_HOLDS);
+        pack_head(out, HOLDS_FIELDS, kind);
         pack_uuid(out, &e->db);
         pack_uint(out, e->node);
     }
     return out->err;
+}
+
+int entry_encode_holds(const struct entry_holds *e, struct buf *out)
+{
+    return encode_holds(ENTRY_HOLDS, e, out);
+}
+
+int entry_encode_drop(const struct entry_holds *e, struct buf *out)
+{
+    return encode_holds(ENTRY_DROP, e, out);
 }
 
 int entry_encode_members(const struct entry_members *e,
@@ -418,6 +429,7 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
         [ENTRY_CLUSTER] = CLUSTER_FIELDS, [ENTRY_ENROLL] = ENROLL_FIELDS,
         [ENTRY_HOLDS] = HOLDS_FIELDS,     [ENTRY_PART] = TXN_FIELDS,
         [ENTRY_TXN] = TXN_FIELDS,         [ENTRY_MEMBERS] = MEMBERS_FIELDS,
+        [ENTRY_DROP] = HOLDS_FIELDS,
     };
 
     if (fields != expected[e->kind]) {
@@ -429,6 +441,7 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
     case ENTRY_ENROLL:
         return decode_enroll(u, &e->enroll);
     case ENTRY_HOLDS:
+    case ENTRY_DROP:
         return decode_holds(u, &e->holds);
     case ENTRY_PART:
     case ENTRY_TXN:
@@ -446,7 +459,7 @@ static int check_kind(uint64_t kind, uint64_t version)
     if (kind == 0 || version == 0) {
         return ERR_CORRUPT;
     }
-    return kind <= ENTRY_MEMBERS && version == ENTRY_VERSION ? 0 : ERR_VERSION;
+    return kind <= ENTRY_DROP && version == ENTRY_VERSION ? 0 : ERR_VERSION;
 }
 
 int entry_decode(const void *bytes, size_t len, struct entry *e)

@@ -22,7 +22,8 @@ enum entry_kind {
     ENTRY_HOLDS,       /* a node holds the content of a database */
     ENTRY_PART,        /* pages of a large transaction, before its ENTRY_TXN */
     ENTRY_TXN,         /* a transaction: compare-and-swap on the position */
-    ENTRY_MEMBERS      /* who belongs to the cluster; group 0 only */
+    ENTRY_MEMBERS,     /* who belongs to the cluster; group 0 only */
+    ENTRY_DROP         /* a database leaves the cluster */
 };
 
 enum members_action {
@@ -84,8 +85,8 @@ struct entry {
     union {
         struct entry_cluster cluster;
         struct entry_enroll enroll;
-        struct entry_holds holds;
-        struct entry_txn txn; /* ENTRY_TXN and ENTRY_PART */
+        struct entry_holds holds; /* ENTRY_HOLDS and ENTRY_DROP */
+        struct entry_txn txn;     /* ENTRY_TXN and ENTRY_PART */
         struct entry_members members;
     };
 };
@@ -95,6 +96,8 @@ struct entry {
 int entry_encode_cluster(const struct entry_cluster *e, struct buf *out);
 int entry_encode_enroll(const struct entry_enroll *e, struct buf *out);
 int entry_encode_holds(const struct entry_holds *e, struct buf *out);
+/* ENTRY_DROP has the same fields: `node` is who was asked to. */
+int entry_encode_drop(const struct entry_holds *e, struct buf *out);
 
 /* e->n members; e->list is not used. */
 int entry_encode_members(const struct entry_members *e,
