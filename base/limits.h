@@ -17,6 +17,10 @@
  * each: 256 KiB, and 64 requests for a database of 8 GiB that is the same. */
 #define IMAGE_RANGE_PAGES_MAX 32768u
 
+/* Answers to one request for an image, of PART_BYTES_MAX each. The asker has as
+ * many in memory twice: on their way, and being written. */
+#define IMAGE_PARTS_MAX 4u
+
 /* One message on a session's socket: a part, its page numbers, a header. */
 #define SESSION_BYTES_MAX (2u << 20)
 

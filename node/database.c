@@ -89,18 +89,21 @@ void database_status(struct database *db, char *out, size_t size)
 {
     const struct db_env *env = db->env;
     uint64_t known = db->m == NULL ? 0 : db->m->position.txid;
-    char why[TEXT_MAX / 2];
+    char why[TEXT_MAX / 2], image[32] = "";
 
     database_why_locked(db, why, sizeof why);
+    if (db->image.pages > 0) {
+        snprintf(image, sizeof image, " image=%u%%", db->image.percent);
+    }
     snprintf(out, size,
              "node=%" PRIu64 " role=%s db=%s state=%s shard=%u leader=%" PRIu64
              " lease=%s position=%" PRIu64 ":%016" PRIx64 " lag=%" PRIu64
-             " commits=%" PRIu64 " conflicts=%" PRIu64 "%s%s%s",
+             " commits=%" PRIu64 " conflicts=%" PRIu64 "%s%s%s%s",
              env->node_id, env->replica ? "replica" : "voter", db->name,
              database_state(db), db->group, env->leader(env->data, db->group),
              db->lease.held ? "here" : "elsewhere", db->applied.txid,
              db->applied.hash,
              known > db->applied.txid ? known - db->applied.txid : 0,
-             db->commits, db->conflicts, why[0] ? " why=\"" : "", why,
+             db->commits, db->conflicts, image, why[0] ? " why=\"" : "", why,
              why[0] ? "\"" : "");
 }

@@ -6,8 +6,8 @@
  *
  * The next member in turn is asked then, and what has come so far stays: the
  * hashes of the pages that are here go with every request, and only others are
- * sent. One answer is written by a job while the next one is on its way; a
- * third is not asked for, so at most two are in memory.
+ * sent. The answers to one request are written by a job while those to the next
+ * are on their way; no more are asked for, so memory stays bounded.
  *
  * In place nothing is asked before the slot is ours: nobody gets it while the
  * database is not READY. First contact with a database that differs compares
@@ -46,7 +46,7 @@ void image_fetch_cancel(struct database *db)
 {
     if (db->fetch != NULL) {
         image_load_drop(db->fetch);
-        free(db->fetch->held);
+        image_answers_free(&db->fetch->held);
         free(db->fetch);
         db->fetch = NULL;
     }
@@ -61,8 +61,7 @@ static void ask_later(struct database *db, uint64_t us)
     f->state = FETCH_ASKING;
     f->peer = 0;
     f->asked = 0;
-    free(f->held);
-    f->held = NULL;
+    image_answers_free(&f->held);
     f->heard_us = now(db) + us - RETRY_US;
     wake_after(db, us);
 }
@@ -158,6 +157,7 @@ void image_fetch_start(struct node *n, struct database *db)
             node_fatal(n, "out of memory");
             return;
         }
+        list_init(&db->fetch->held);
         db->fetch->helped_us = now(db);
     }
     if (db->job == NULL) {
@@ -198,7 +198,7 @@ static void ask_pages(struct node *n, struct database *db)
     uint64_t wait = image_pace_wait(&n->image_pace, now(db));
     struct buf hashes;
 
-    if (f->asked != 0 || f->held != NULL || f->next > f->pages) {
+    if (f->asked != 0 || !list_empty(&f->held) || f->next > f->pages) {
         return;
     }
     if (wait > 0) {
@@ -211,6 +211,8 @@ static void ask_pages(struct node *n, struct database *db)
         m.part = hashes.data;
         m.part_len = hashes.len;
         f->asked = m.count;
+        f->covered = 0;
+        f->parts = IMAGE_PARTS_MAX;
         f->heard_us = now(db);
         say(n, db, HOST_IMAGE_MORE, &m);
     }
@@ -385,17 +387,32 @@ int image_fetch_percent(const struct database *db)
     return db->fetch == NULL ? -1 : (int)db->image.percent;
 }
 
-static struct image_answer *keep_answer(const struct host_image *m)
+static int keep_answer(struct image_fetch *f, const struct host_image *m)
 {
     struct image_answer *a = malloc(sizeof *a + m->part_len);
 
-    if (a != NULL) {
-        a->first = m->first;
-        a->count = m->count;
-        a->len = m->part_len;
-        memcpy(a->part, m->part, m->part_len);
+    if (a == NULL) {
+        return -ENOMEM;
     }
-    return a;
+    a->first = m->first;
+    a->count = m->count;
+    a->len = m->part_len;
+    memcpy(a->part, m->part, m->part_len);
+    list_push(&f->held, &a->link);
+    return 0;
+}
+
+/* One more answer has come. With the last one the request is over. */
+static void note_answer(struct image_fetch *f, uint32_t count)
+{
+    f->next += count;
+    f->asked -= count;
+    f->covered += count;
+    if (f->asked == 0 || --f->parts == 0) {
+        f->range =
+            image_next_range(f->asked + f->covered, f->covered, f->page_size);
+        f->asked = 0;
+    }
 }
 
 /* All is here and written: check it and put it in place. */
@@ -404,19 +421,27 @@ static void maybe_install(struct node *n, struct database *db)
     struct image_fetch *f = db->fetch;
     struct host_image m = {.first = 0};
 
-    if (f->state == FETCH_LOADING && f->next > f->pages && f->held == NULL &&
-        db->job == NULL) {
+    if (f->state == FETCH_LOADING && f->next > f->pages &&
+        list_empty(&f->held) && db->job == NULL) {
         say(n, db, HOST_IMAGE_END, &m);
         f->state = FETCH_INSTALLING;
         image_load_install(n, db);
     }
 }
 
+static void go_on(struct node *n, struct database *db)
+{
+    if (db->job == NULL && !list_empty(&db->fetch->held)) {
+        image_load_write(n, db);
+    }
+    ask_pages(n, db);
+    maybe_install(n, db);
+}
+
 void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m)
 {
     struct image_fetch *f = db->fetch;
-    struct image_answer *a = NULL;
 
     if (!is_ours(db, peer, m->id) || f->state != FETCH_LOADING) {
         return;
@@ -425,32 +450,20 @@ void image_fetch_pages(struct node *n, struct database *db, uint64_t peer,
     if (m->count == 0 || m->first != f->next || m->count > f->asked) {
         return; /* a sign of life, or nonsense: it will time out */
     }
-    if (m->part_len > 0) {
-        a = keep_answer(m);
-        if (a == NULL) {
-            ask_later(db, AFTER_FAILURE_US);
-            return;
-        }
+    if (m->part_len > 0 && keep_answer(f, m) != 0) {
+        ask_later(db, AFTER_FAILURE_US);
+        return;
     }
     image_pace_spend(&n->image_pace, now(db), m->part_len);
-    f->range = image_next_range(f->asked, m->count, f->page_size);
-    f->asked = 0;
-    f->next += m->count;
+    note_answer(f, m->count);
     note_progress(db);
-    if (a != NULL && db->job != NULL) {
-        f->held = a;
-    } else if (a != NULL) {
-        image_load_write(n, db, a);
-    }
-    ask_pages(n, db);
-    maybe_install(n, db);
+    go_on(n, db);
 }
 
 void image_fetch_written(struct node *n, struct database *db, int rv,
                          uint32_t pages)
 {
     struct image_fetch *f = db->fetch;
-    struct image_answer *a = f->held;
 
     db->image.received += pages;
     if (rv != 0) {
@@ -460,10 +473,5 @@ void image_fetch_written(struct node *n, struct database *db, int rv,
     if (f->state != FETCH_LOADING || n->stopping) {
         return;
     }
-    f->held = NULL;
-    if (a != NULL) {
-        image_load_write(n, db, a);
-    }
-    ask_pages(n, db);
-    maybe_install(n, db);
+    go_on(n, db);
 }

@@ -17,6 +17,7 @@ enum fetch_state {
 
 /* Pages that have come and are not written yet. */
 struct image_answer {
+    struct list link;
     uint32_t first, count; /* the pages among which they are */
     size_t len;
     uint8_t part[]; /* an encoded ENTRY_PART */
@@ -37,10 +38,12 @@ struct image_fetch {
     struct position position;
     uint64_t checksum;
     uint32_t page_size, pages;
-    uint32_t next;             /* the page to ask for next */
-    uint32_t asked;            /* so many were asked for; 0: no answer is due */
-    uint32_t range;            /* as many are asked for next */
-    struct image_answer *held; /* waits for the job that writes */
+    uint32_t next;    /* the page that comes next */
+    uint32_t asked;   /* asked for, not answered; 0: nothing is due */
+    uint32_t covered; /* answered of the same request */
+    unsigned parts;   /* so many answers may follow */
+    uint32_t range;   /* as many are asked for next */
+    struct list held; /* answers that wait for the job that writes */
     struct image_progress progress;
 };
 
@@ -49,9 +52,9 @@ const struct checksum *image_load_sum(const struct image_fetch *f);
 
 /* Jobs. Each ends with the function of image_fetch.c of its name. */
 void image_load_prepare(struct node *n, struct database *db);
-/* `a` is taken. */
-void image_load_write(struct node *n, struct database *db,
-                      struct image_answer *a);
+/* Takes all that is held. */
+void image_load_write(struct node *n, struct database *db);
+void image_answers_free(struct list *answers);
 void image_load_install(struct node *n, struct database *db);
 /* Let go of what was received; a new file's pages stay on the disk. */
 void image_load_drop(struct image_fetch *f);

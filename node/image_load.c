@@ -97,7 +97,7 @@ void image_load_prepare(struct node *n, struct database *db)
 
 struct write_job {
     struct job job;
-    struct image_answer *answer;
+    struct list answers;
     uint32_t written; /* pages */
 };
 
@@ -144,8 +144,13 @@ static void run_write(struct job *job)
 {
     struct write_job *w = LIST_ENTRY(job, struct write_job, job);
 
-    job->rv = write_pages(job->db->fetch, w->answer, &w->written);
-    FAILPOINT("image.pages");
+    for (struct list *l = w->answers.next; l != &w->answers && job->rv == 0;
+         l = l->next) {
+        job->rv =
+            write_pages(job->db->fetch,
+                        LIST_ENTRY(l, struct image_answer, link), &w->written);
+        FAILPOINT("image.pages");
+    }
 }
 
 static void write_done(struct job *job)
@@ -156,22 +161,33 @@ static void write_done(struct job *job)
     uint32_t written = w->written;
     int rv = job->rv;
 
-    free(w->answer);
+    image_answers_free(&w->answers);
     free(w);
     image_fetch_written(n, db, rv, written);
 }
 
-void image_load_write(struct node *n, struct database *db,
-                      struct image_answer *a)
+void image_answers_free(struct list *answers)
+{
+    struct list *l;
+
+    while ((l = list_pop(answers)) != NULL) {
+        free(LIST_ENTRY(l, struct image_answer, link));
+    }
+}
+
+void image_load_write(struct node *n, struct database *db)
 {
     struct write_job *w = calloc(1, sizeof *w);
+    struct list *l;
 
     if (w == NULL) {
-        free(a);
         node_fatal(n, "out of memory");
         return;
     }
-    w->answer = a;
+    list_init(&w->answers);
+    while ((l = list_pop(&db->fetch->held)) != NULL) {
+        list_push(&w->answers, l);
+    }
     job_start(n, db, &w->job, run_write, write_done);
 }
 

@@ -35,7 +35,7 @@ uint32_t image_pace_pages(const struct image_pace *p, uint32_t page_size)
 
 uint32_t image_next_range(uint32_t asked, uint32_t covered, uint32_t page_size)
 {
-    uint32_t least = PART_BYTES_MAX / page_size;
+    uint32_t least = IMAGE_PARTS_MAX * (PART_BYTES_MAX / page_size);
     uint32_t next = asked;
 
     if (covered == asked && asked < IMAGE_RANGE_PAGES_MAX) {

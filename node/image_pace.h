@@ -24,7 +24,7 @@ void image_pace_spend(struct image_pace *p, uint64_t now_us, uint64_t bytes);
  * PART_BYTES_MAX of them. */
 uint32_t image_pace_pages(const struct image_pace *p, uint32_t page_size);
 
-/* How many pages to ask about next, when `asked` were and the answer covered
+/* How many pages to ask about next, when `asked` were and the answers covered
  * `covered` of them. Where little differs the ranges grow; where all does,
  * hashes would be sent in vain. */
 uint32_t image_next_range(uint32_t asked, uint32_t covered, uint32_t page_size);

@@ -34,9 +34,11 @@ struct transfer {
     bool working, ended;
     /* the request being worked on */
     uv_work_t work;
-    uint32_t first, count; /* count 0: none */
-    uint8_t *have;         /* hashes of the asker's pages; NULL: none */
-    uint32_t pages_max;    /* in the answer */
+    uint32_t first, count; /* still to be answered; count 0: none */
+    uint8_t *hashes;       /* of the asker's pages; NULL: it has none */
+    const uint8_t *have;   /* those from `first` on */
+    unsigned parts;        /* so many answers may follow */
+    uint32_t pages_max;    /* in one answer */
     struct image_found found;
     struct buf part;
     int rv;
@@ -71,7 +73,7 @@ static void transfer_end(struct transfer *t)
     }
     t->db->image_readers--;
     buf_close(&t->part);
-    free(t->have);
+    free(t->hashes);
     node_wake(t->node, t->db);
     free(t);
 }
@@ -166,6 +168,18 @@ static void on_work(uv_work_t *w)
     free(images);
 }
 
+/* On to what is left of the request, if that is still to be answered. */
+static void advance(struct transfer *t)
+{
+    uint32_t covered = t->found.covered;
+
+    t->first += covered;
+    t->count = --t->parts == 0 ? 0 : t->count - covered;
+    if (t->have != NULL) {
+        t->have += 8u * (size_t)covered;
+    }
+}
+
 static void answer(struct transfer *t)
 {
     struct host_image m = {.db = t->db->m->uuid,
@@ -176,11 +190,13 @@ static void answer(struct transfer *t)
                            .part_len = t->part.len};
 
     FAILPOINT("image.send");
-    t->count = 0;
+    advance(t);
     t->used_us = t->spoke_us = now(t->db);
     image_pace_spend(&t->node->image_pace, t->used_us, m.part_len);
     host_image_send(t->node, t->peer, HOST_IMAGE_PAGES, t->db->group, &m);
 }
+
+static void serve(struct transfer *t);
 
 static void on_done(uv_work_t *w, int status)
 {
@@ -193,6 +209,9 @@ static void on_done(uv_work_t *w, int status)
     t->working = false;
     if (!t->ended && t->rv == 0) {
         answer(t);
+        if (t->count > 0) {
+            serve(t);
+        }
         return;
     }
     if (!t->ended) {
@@ -206,7 +225,7 @@ static void on_done(uv_work_t *w, int status)
     }
 }
 
-/* Answer the request now, or when it is its turn. */
+/* Answer (the next part of) the request now, or when it is its turn. */
 static void serve(struct transfer *t)
 {
     struct database *db = t->db;
@@ -229,15 +248,17 @@ static void serve(struct transfer *t)
 /* A request's range and hashes; false when there is no memory for them. */
 static bool note_request(struct transfer *t, const struct host_image *m)
 {
-    free(t->have);
-    t->have = NULL;
+    free(t->hashes);
+    t->hashes = NULL;
     if (m->part_len > 0) {
-        t->have = malloc(m->part_len);
-        if (t->have == NULL) {
+        t->hashes = malloc(m->part_len);
+        if (t->hashes == NULL) {
             return false;
         }
-        memcpy(t->have, m->part, m->part_len);
+        memcpy(t->hashes, m->part, m->part_len);
     }
+    t->have = t->hashes;
+    t->parts = IMAGE_PARTS_MAX;
     t->first = m->first;
     t->count = m->count;
     return true;

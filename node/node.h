@@ -203,6 +203,9 @@ void image_send_end(struct node *n, struct database *db, uint64_t peer,
                     const struct host_image *m);
 void image_send_step(struct node *n, struct database *db);
 void image_send_drop(struct node *n, struct database *db, uint64_t peer);
+/* The caller has set db->state to DB_FETCHING, and db->in_place where the file
+ * is to stay. Ends with DB_PLACING, DB_OPENING or DB_REFUSED; asks other nodes
+ * until then. */
 void image_fetch_start(struct node *n, struct database *db);
 void image_fetch_begin(struct node *n, struct database *db, uint64_t peer,
                        const struct host_image *m);

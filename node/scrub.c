@@ -63,11 +63,10 @@ void scrub_repair(struct node *n, struct database *db, const uint32_t *pages,
         log_warn("damaged",
                  "db=%s path=%s page=%u: it is not what was written; %s",
                  db->name, db->path, pages[i],
-                 n->options->n_members > 1
-                     ? "it is fetched again from another node"
-                     : "there is no other node to fetch it from");
+                 n->n_members > 1 ? "it is fetched again from another node"
+                                  : "there is no other node to fetch it from");
     }
-    if (n->options->n_members < 2) {
+    if (n->n_members < 2) {
         return;
     }
     memcpy(db->damaged, pages, count * sizeof *pages);

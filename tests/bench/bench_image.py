@@ -51,6 +51,12 @@ def memory(node, field):
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
 
 
+def cpu_seconds(node):
+    fields = pathlib.Path(f"/proc/{node.process.pid}/stat").read_text()
+    fields = fields.rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def restart_peak(node):
     """From now on the peak counts."""
     pathlib.Path(f"/proc/{node.process.pid}/clear_refs").write_text("5")
@@ -84,9 +90,12 @@ def image(name, cluster, start):
         start(receiver)
         receiver.wait_log("image_fetching", 600)
         restart_peak(receiver)
+        cpu = [cpu_seconds(node) for node in (sender, receiver)]
         begun = time.monotonic()
         receiver.wait_log("image_installed", 600)
         seconds = time.monotonic() - begun
+        cpu = [cpu_seconds(node) - before
+               for node, before in zip((sender, receiver), cpu)]
         line = re.search(r"image_installed.*", receiver.log())[0]
         peaks = [memory(node, "VmHWM") for node in (sender, receiver)]
         receiver.wait_log(r"\bready db=main\b", 600)
@@ -96,6 +105,7 @@ def image(name, cluster, start):
     size = os.path.getsize(sender.path()) / 1e6
     print(f"{name}: {seconds:.2f} s, {size / seconds:.0f} MB/s of {size:.0f} MB;"
           f" peak memory sender {peaks[0]:.0f} MB, receiver {peaks[1]:.0f} MB;"
+          f" CPU sender {cpu[0]:.1f} s, receiver {cpu[1]:.1f} s;"
           f" {writer.count} commits meanwhile, the slowest "
           f"{writer.slowest * 1000:.0f} ms\n  {line}", flush=True)
     return seconds
