@@ -20,6 +20,7 @@ const char cli_help[] =
     "  marmot shuffle              spread leaders evenly\n"
     "  marmot remove NODE          take a node out of the cluster\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
+    "  marmot verify [DB]...       let all nodes compare their copies\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
 
@@ -32,6 +33,7 @@ static const struct {
     {"list", show_list, 0},         {"move", lead_move, -1},
     {"shuffle", lead_shuffle, -1},  {"remove", members_remove, -1},
     {"backup", backup_command, -1}, {"restore", restore_command, -1},
+    {"verify", verify_command, -1},
 };
 
 int cli_fail(const char *format, ...)

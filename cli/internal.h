@@ -7,6 +7,7 @@
  *   members.c  remove
  *   backup.c   backup
  *   restore.c  restore
+ *   verify.c   verify
  *   progress.c how far it is
  *   table.c    columns for people */
 #ifndef CLI_INTERNAL_H
@@ -68,10 +69,11 @@ int lead_shuffle(const struct call *c);
 
 int members_remove(const struct call *c);
 
-/* ---- backup.c, restore.c ---- */
+/* ---- backup.c, restore.c, verify.c ---- */
 
 int backup_command(const struct call *c);
 int restore_command(const struct call *c);
+int verify_command(const struct call *c);
 
 /* ---- progress.c ---- */
 

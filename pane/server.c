@@ -17,6 +17,7 @@
 #include "pane/page.h"
 #include "pane/route.h"
 #include "pane/server_internal.h"
+#include "pane/verify.h"
 
 #define CONNECTIONS_MAX 128u
 #define IDLE_SECONDS 15u
@@ -28,6 +29,7 @@
 struct request {
     size_t body;
     struct download *download;
+    struct verifying *verifying;
 };
 
 static const char *header(struct MHD_Connection *c, const char *name)
@@ -128,6 +130,8 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return stream_open(p, c);
     case ROUTE_BACKUP:
         return download_serve(p, c, r->name, &request->download);
+    case ROUTE_VERIFY:
+        return verify_serve(p, c, r->name, &request->verifying);
     case ROUTE_MOVE:
         return move(p, c, r);
     case ROUTE_SHUFFLE:
@@ -258,6 +262,9 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **state,
     if (request != NULL && request->download != NULL) {
         download_free(request->download);
     }
+    if (request != NULL && request->verifying != NULL) {
+        verify_free(request->verifying);
+    }
     free(request);
     *state = NULL;
 }
@@ -284,6 +291,36 @@ void server_run(struct pane *p)
 void server_run_soon(struct pane *p)
 {
     uv_timer_start(&p->timer, on_timer, 0, 0);
+}
+
+void waiter_init(struct waiter *w, struct pane *p, struct MHD_Connection *c)
+{
+    *w = (struct waiter){.pane = p, .connection = c};
+    list_push(&p->waiters, &w->link);
+}
+
+void waiter_sleep(struct waiter *w)
+{
+    w->suspended = true;
+    MHD_suspend_connection(w->connection);
+}
+
+void waiter_wake(void *arg)
+{
+    struct waiter *w = arg;
+
+    if (w->suspended) {
+        w->suspended = false;
+        MHD_resume_connection(w->connection);
+        server_run_soon(w->pane);
+    }
+}
+
+static void wake_all(struct pane *p)
+{
+    for (struct list *l = p->waiters.next; l != &p->waiters; l = l->next) {
+        waiter_wake(LIST_ENTRY(l, struct waiter, link));
+    }
 }
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -404,7 +441,7 @@ int pane_start(const struct pane_options *options, struct pane **out, char *why,
     start_listeners(p, fds, n);
     start_daemon_handles(p);
     stream_init(p);
-    list_init(&p->downloads);
+    list_init(&p->waiters);
     *out = p;
     return 0;
 }
@@ -418,7 +455,7 @@ void pane_stop(struct pane *p)
         close_handle(p, &p->listeners[i].poll);
     }
     stream_stop(p);
-    download_stop(p);
+    wake_all(p);
     MHD_run(p->daemon);
     uv_poll_stop(&p->poll); /* before the daemon closes its descriptor */
     uv_timer_stop(&p->timer);
