@@ -1,6 +1,6 @@
 /* A consistent read of a database may begin when its state stands still for a
- * moment: no job has the file, and no session the slot. Who wants one waits
- * here, 5 s at most. */
+ * moment: no job has the file, no session the slot, and the checksum is the one
+ * of its position. Who wants one waits here, 5 s at most. */
 #include "base/err.h"
 #include "node/node.h"
 
@@ -50,7 +50,8 @@ void still_step(struct node *n, struct database *db)
         return;
     }
     still = db->state == DB_READY && db->job == NULL && db->apply != NULL &&
-            !db->look_again && slot_claim(db);
+            !db->look_again && db->placed && slot_claim(db) &&
+            db->checksum.sum == db->applied_sum;
     for (struct list *l = n->stills.next, *next; l != &n->stills; l = next) {
         struct still *s = LIST_ENTRY(l, struct still, link);
         next = l->next;

@@ -4,12 +4,13 @@
  * checksum after it, which is the XOR of them: so the hashes are the same on
  * all nodes at a position. The pages are read as a reader sees them, at the
  * state at which the hashes were taken, and each is compared with its own: what
- * differs is damaged here, whatever the other nodes have. */
+ * differs is damaged here, whatever the other nodes have, and is repaired
+ * (scrub.c). */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "base/log.h"
 #include "node/node.h"
 #include "wire/verify.h"
 
@@ -59,19 +60,31 @@ static void scan_free(struct scan *s)
     free(s);
 }
 
+/* What is named is fetched again; then the file is looked through for more. */
+static void repair(struct node *n, struct database *db,
+                   const struct verify_answer *a)
+{
+    static_assert(VERIFY_LISTED_MAX <= DAMAGED_MAX, "all that are named");
+
+    if (db->job == NULL) {
+        scrub_repair(n, db, a->listed, a->n_listed);
+    }
+    db->scrub.next = 1;
+    db->scrub.due_us = n->env.now_us(n);
+}
+
 static void scan_end(struct scan *s, enum verify_state state)
 {
-    const struct verify_answer *a = &s->answer;
+    struct node *n = s->node;
+    struct database *db = s->db;
+    struct verify_answer a = s->answer;
 
-    s->answer.state = state;
-    if (state == VERIFY_DONE && a->damaged > 0) {
-        log_error("damaged",
-                  "db=%s path=%s pages=%u first=%u why=\"the file does not "
-                  "hold what the cluster agreed upon\"",
-                  s->db->name, s->db->path, a->damaged, a->listed[0]);
-    }
-    tell(s->node, s->peer, s->db->group, a);
+    a.state = state;
+    tell(n, s->peer, db->group, &a);
     scan_free(s);
+    if (state == VERIFY_DONE && a.damaged > 0) {
+        repair(n, db, &a);
+    }
 }
 
 /* ---- reading ------------------------------------------------------------- */

@@ -53,7 +53,8 @@ class Verify(Case):
 
     def test_a_flipped_bit_is_found_and_named(self):
         """On the node that has it, by a verification that another one asks
-        for; the copies of the others are whole."""
+        for; the copies of the others are whole, and it is repaired from
+        them."""
         cluster = self.filled()
         self.assertSamePages(cluster)
         flip(cluster[3].path(), 7)
@@ -63,10 +64,26 @@ class Verify(Case):
         self.assertEqual(said[3]["damaged_pages"], [7, 311])
         self.assertNotEqual(said[3]["found"], said[3]["checksum"])
         self.assertEqual([said[1]["state"], said[2]["state"]], ["ok", "ok"])
-        done = command("verify", node=cluster[2])
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("node 3, damaged pages: 7 311\n", done.stdout)
-        cluster[3].wait_log("damaged db=main .*pages=2 first=7")
+        cluster[3].wait_log("damaged db=main .*page=7:")
+        cluster[3].wait_log("damaged db=main .*page=311:")
+
+        def whole():
+            done = command("verify", "main", node=cluster[2])
+            return done.returncode == 0
+
+        self.assertTrue(marmot.eventually(whole))
+        self.assertSamePages(cluster)
+        self.assertSameFiles(cluster)
+
+    def test_damage_that_nobody_can_repair_is_said_each_time(self):
+        """A cluster of one; the table names the pages."""
+        cluster = self.filled(1)
+        flip(cluster[1].path(), 9)
+        for _ in range(2):
+            done = command("verify", node=cluster[1])
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stdout, r"(?m)^main +1 +damaged ")
+            self.assertIn("node 1, damaged pages: 9\n", done.stdout)
 
     def test_a_node_that_is_away_is_said(self):
         """The others are verified all the same."""
