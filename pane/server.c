@@ -23,6 +23,7 @@
 #define IDLE_SECONDS 15u
 #define HEADER_BYTES_MAX 16384u /* and all else that a connection holds */
 #define BODY_BYTES_MAX 65536u   /* nothing we take needs one */
+#define BODY_DRAINED_MAX 1048576u
 
 /* ---- requests ------------------------------------------------------------ */
 
@@ -218,7 +219,8 @@ static bool announces_too_much(struct MHD_Connection *c)
 
 static const char too_much[] = "nothing here takes a body of that size";
 
-/* Called with the header, with each piece of a body, and once more. */
+/* Called with the header, with each piece of a body, and once more. The
+ * parameters are the library's. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
                                   const char *path, const char *method,
                                   const char *version, const char *body,
@@ -243,7 +245,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
     if (*body_len > 0) {
         request->body += *body_len;
         *body_len = 0;
-        return request->body > 16 * BODY_BYTES_MAX ? MHD_NO : MHD_YES;
+        return request->body > BODY_DRAINED_MAX ? MHD_NO : MHD_YES;
     }
     if (request->body > BODY_BYTES_MAX) {
         return answer_error(c, MHD_HTTP_CONTENT_TOO_LARGE, too_much);
