@@ -24,6 +24,7 @@ const char cli_help[] =
     "  marmot drop NAME            let it go on all nodes; files are put "
     "aside\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
+    "  marmot verify [DB]...       let all nodes compare their copies\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
 
@@ -37,7 +38,7 @@ static const struct {
     {"shuffle", lead_shuffle, -1},    {"remove", members_remove, -1},
     {"attach", databases_attach, -1}, {"detach", databases_detach, -1},
     {"drop", databases_drop, -1},     {"backup", backup_command, -1},
-    {"restore", restore_command, -1},
+    {"restore", restore_command, -1}, {"verify", verify_command, -1},
 };
 
 int cli_fail(const char *format, ...)

@@ -65,7 +65,8 @@ static CURL *prepare(const struct call *c, const char *path,
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     /* A proxy that is meant for the web does not lead to a node. */
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)c->timeout_s);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT,
+                     (long)(c->timeout_s < 30 ? c->timeout_s : 30));
     return curl;
 }
 

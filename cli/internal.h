@@ -8,6 +8,7 @@
  *   databases.c attach, detach, drop
  *   backup.c   backup
  *   restore.c  restore
+ *   verify.c   verify
  *   progress.c how far it is
  *   table.c    columns for people */
 #ifndef CLI_INTERNAL_H
@@ -76,10 +77,11 @@ int databases_attach(const struct call *c);
 int databases_detach(const struct call *c);
 int databases_drop(const struct call *c);
 
-/* ---- backup.c, restore.c ---- */
+/* ---- backup.c, restore.c, verify.c ---- */
 
 int backup_command(const struct call *c);
 int restore_command(const struct call *c);
+int verify_command(const struct call *c);
 
 /* ---- progress.c ---- */
 

@@ -233,6 +233,22 @@ void peer_lost(struct peer *p, struct conn *conn, const char *why)
     peer_next(p);
 }
 
+void transport_traffic(const struct transport *t, uint64_t peer, uint64_t *sent,
+                       uint64_t *received)
+{
+    const struct peer *p = transport_find(t, peer);
+
+    *sent = *received = 0;
+    if (p != NULL) {
+        *sent = p->sent_bytes;
+        *received = p->received_bytes;
+    }
+    if (p != NULL && p->conn != NULL) {
+        *sent += p->conn->sent_bytes;
+        *received += p->conn->received_bytes;
+    }
+}
+
 /* ---- life ---------------------------------------------------------------- */
 
 void peer_start(struct peer *p, struct transport *t,

@@ -504,19 +504,3 @@ uint64_t transport_silent_ms(const struct transport *t, uint64_t peer)
     return uv_now(t->conns.loop) -
            (p->conn != NULL ? p->conn->heard_ms : p->heard_ms);
 }
-
-void transport_traffic(const struct transport *t, uint64_t peer, uint64_t *sent,
-                       uint64_t *received)
-{
-    const struct peer *p = transport_find(t, peer);
-
-    *sent = *received = 0;
-    if (p != NULL) {
-        *sent = p->sent_bytes;
-        *received = p->received_bytes;
-    }
-    if (p != NULL && p->conn != NULL) {
-        *sent += p->conn->sent_bytes;
-        *received += p->conn->received_bytes;
-    }
-}

@@ -2,7 +2,7 @@
  * writers, as images are sent (image_send.c), but to a file of the asker's
  * choice and at the pace of its connection.
  *
- *   WAITING --the state stands still--> OPEN --job--> READING --> OPEN ...
+ *   WAITING --the state stands still (still.c)--> OPEN --> READING --> OPEN ...
  *
  * A failure is kept until it is asked for. */
 #include <errno.h>
@@ -17,7 +17,6 @@
 
 #define BACKUPS_MAX 4u /* per node: each holds a read mark */
 #define CHUNK_BYTES 1048576u
-#define PATIENCE_US 5000000u /* for the state to stand still */
 
 struct pane_backup {
     struct list link; /* in node->backups */
@@ -27,7 +26,7 @@ struct pane_backup {
     struct pane_backup_head head;
     void (*wake)(void *arg);
     void *arg;
-    uint64_t since_us;
+    struct still still;
     bool closed; /* by the pane; a worker still has it */
     int rv;
     /* the chunk at hand */
@@ -37,11 +36,6 @@ struct pane_backup {
     uint8_t *bytes;
     size_t len, at;
 };
-
-static uint64_t now(const struct node *n)
-{
-    return n->env.now_us((void *)n);
-}
 
 static struct database *by_name(struct node *n, const char *name)
 {
@@ -65,10 +59,38 @@ static void drop_reader(struct pane_backup *b)
 static void backup_free(struct pane_backup *b)
 {
     list_remove(&b->link);
+    list_remove(&b->still.link);
     drop_reader(b);
     node_wake(b->node, b->db); /* its stop may wait for this */
     free(b->bytes);
     free(b);
+}
+
+static void fail(struct pane_backup *b, int rv)
+{
+    b->rv = rv;
+    drop_reader(b);
+    b->wake(b->arg);
+}
+
+static void on_opened(struct still *s, int rv, struct page_reader *reader)
+{
+    struct pane_backup *b = LIST_ENTRY(s, struct pane_backup, still);
+    const struct database *db = b->db;
+
+    if (rv != 0) {
+        fail(b, rv);
+        return;
+    }
+    b->reader = reader;
+    b->head = (struct pane_backup_head){.page_size = apply_page_size(db->apply),
+                                        .pages = page_reader_count(reader),
+                                        .txid = db->applied.txid,
+                                        .hash = db->applied.hash,
+                                        .checksum = db->applied_sum};
+    log_info("backup", "db=%s txid=%" PRIu64 " pages=%u", db->name,
+             b->head.txid, b->head.pages);
+    b->wake(b->arg);
 }
 
 /* ---- what the pane calls ------------------------------------------------- */
@@ -126,11 +148,11 @@ int backup_open(void *data, const char *name, void (*wake)(void *arg),
     b->db = by_name(n, name);
     b->wake = wake;
     b->arg = arg;
-    b->since_us = now(n);
     b->work.data = b;
     b->next = 1;
+    b->still.opened = on_opened;
     list_push(&n->backups, &b->link);
-    node_wake(n, b->db);
+    still_wait(n, b->db, &b->still);
     *out = b;
     return 0;
 }
@@ -225,64 +247,6 @@ void backup_close(struct pane_backup *b)
 }
 
 /* ---- what the node calls ------------------------------------------------- */
-
-static void fail(struct pane_backup *b, int rv)
-{
-    b->rv = rv;
-    drop_reader(b);
-    b->wake(b->arg);
-}
-
-/* The state must stand still for a moment while the reader is opened. */
-static void begin(struct pane_backup *b)
-{
-    struct database *db = b->db;
-
-    if (page_reader_open(db->apply, &b->reader) != 0) {
-        b->reader = NULL;
-        return;
-    }
-    b->head = (struct pane_backup_head){.page_size = apply_page_size(db->apply),
-                                        .pages = page_reader_count(b->reader),
-                                        .txid = db->applied.txid,
-                                        .hash = db->applied.hash,
-                                        .checksum = db->applied_sum};
-    log_info("backup", "db=%s txid=%" PRIu64 " pages=%u", db->name,
-             b->head.txid, b->head.pages);
-    b->wake(b->arg);
-}
-
-static bool waits(const struct pane_backup *b, const struct database *db)
-{
-    return b->db == db && b->reader == NULL && b->rv == 0 && !b->closed;
-}
-
-void backup_step(struct node *n, struct database *db)
-{
-    bool any = false, still;
-
-    for (struct list *l = n->backups.next; l != &n->backups; l = l->next) {
-        any = any || waits(LIST_ENTRY(l, struct pane_backup, link), db);
-    }
-    if (!any) {
-        return;
-    }
-    still = db->state == DB_READY && db->job == NULL && db->apply != NULL &&
-            !db->look_again && slot_claim(db);
-    for (struct list *l = n->backups.next, *next; l != &n->backups; l = next) {
-        struct pane_backup *b = LIST_ENTRY(l, struct pane_backup, link);
-        next = l->next;
-        if (!waits(b, db)) {
-            continue;
-        }
-        if (still) {
-            begin(b);
-        } else if (now(n) - b->since_us > PATIENCE_US) {
-            fail(b, ERR_FULL);
-        }
-    }
-    db->env->wake_after(db->env->data, db, 20000);
-}
 
 bool backup_is_of(const struct list *link, const struct database *db)
 {

@@ -342,7 +342,8 @@ static bool is_idle(const struct node *n, const struct database *db)
             return false;
         }
     }
-    return db->job == NULL && list_empty(&db->image_asks);
+    return db->job == NULL && list_empty(&db->image_asks) &&
+           !still_any(n, db) && !verify_reads(n, db);
 }
 
 /* Nobody opens it by mistake, and nothing is lost. */
@@ -378,7 +379,11 @@ bool catalog_step(struct node *n, struct database *db)
     bool listed = db->attached;
     int rv;
 
-    if (!db->detaching || !is_idle(n, db)) {
+    if (!db->detaching) {
+        return false;
+    }
+    still_step(n, db); /* who waits for it gives up in the end */
+    if (!is_idle(n, db)) {
         return false;
     }
     /* An application that is killed or ends lets its locks go. */

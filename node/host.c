@@ -93,6 +93,8 @@ void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
         if (host_image_decode(payload, len, &image) == 0) {
             on_image(n, peer, kind, group, &image);
         }
+    } else if (kind == HOST_VERIFY_ASK || kind == HOST_VERIFY_ANSWER) {
+        verify_packet(n, peer, kind, group, payload, len);
     } else if (kind == HOST_PREFER &&
                host_prefer_decode(payload, len, &prefer) == 0) {
         (void)groups_prefer(n->groups, group, prefer.node,
@@ -128,8 +130,8 @@ void host_deliver_letters(struct node *n)
     }
 }
 
-static void send_out(struct node *n, uint64_t to, uint8_t kind, unsigned group,
-                     struct buf *out)
+void host_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+               struct buf *out)
 {
     if (to == n->env.node_id) {
         post(n, kind, group, out);
@@ -147,7 +149,7 @@ void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
 
     buf_init(&out, PACKET_BYTES_MAX);
     if (host_lease_encode(l, &out) == 0) {
-        send_out(n, to, kind, group, &out);
+        host_send(n, to, kind, group, &out);
     }
 }
 
@@ -158,7 +160,7 @@ void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
 
     buf_init(&out, PACKET_BYTES_MAX);
     if (host_image_encode(m, &out) == 0) {
-        send_out(n, to, kind, group, &out);
+        host_send(n, to, kind, group, &out);
     }
 }
 

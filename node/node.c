@@ -447,6 +447,9 @@ int node_run(const struct options *options)
     list_init(&n.awake);
     list_init(&n.letters);
     list_init(&n.backups);
+    list_init(&n.stills);
+    list_init(&n.scans);
+    list_init(&n.verifies);
     init_handles(&n);
     if (start_all(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);

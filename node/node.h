@@ -56,7 +56,7 @@ struct node {
     unsigned n_sessions; /* open connections of applications */
     uint64_t started_us;
     struct pane *pane; /* NULL: it has none */
-    struct list backups;
+    struct list backups, stills, scans, verifies;
     struct pane_source pane_source;
 };
 
@@ -102,6 +102,9 @@ void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
                      const struct host_lease *l);
 void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
                      const struct host_image *m);
+/* Takes `out`. */
+void host_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
+               struct buf *out);
 void host_deliver_letters(struct node *n);
 /* A lease table's `send`. */
 void host_lease_word(void *data, uint64_t node, enum lease_word word,
@@ -220,13 +223,44 @@ void image_fetch_cancel(struct database *db);
 /* How much of one is here; -1: none is on its way. */
 int image_fetch_percent(const struct database *db);
 
+/* ---- still.c: when a consistent read may begin ---- */
+struct still {
+    struct list link; /* in node->stills; list_remove gives up */
+    struct database *db;
+    uint64_t since_us;
+    /* Once, from the loop, not while it is removed: the reader is the
+     * receiver's, and db->applied is its position; or an error and NULL. */
+    void (*opened)(struct still *s, int rv, struct page_reader *reader);
+};
+void still_wait(struct node *n, struct database *db, struct still *s);
+void still_step(struct node *n, struct database *db);
+/* Does anybody wait for this database? */
+bool still_any(const struct node *n, const struct database *db);
+/* With ERR_CLOSED. */
+void still_end_all(struct node *n);
+
+/* ---- verify.c, verify_ask.c: are all copies whole? ---- */
+void verify_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
+                   const void *payload, size_t len);
+void verify_drop_all(struct node *n);
+bool verify_any_working(const struct node *n);
+/* Does one read this database? */
+bool verify_reads(const struct node *n, const struct database *db);
+void verify_heard(struct node *n, uint64_t peer, const void *payload,
+                  size_t len);
+int verify_open(void *data, const char *name, void (*wake)(void *arg),
+                void *arg, struct pane_verify **out, char *why, size_t size);
+bool verify_look(struct pane_verify *v,
+                 void (*each)(void *arg, const struct pane_verified *one),
+                 void *arg);
+void verify_close(struct pane_verify *v);
+
 /* ---- backup.c: for the pane (pane.h has the contract) ---- */
 int backup_open(void *data, const char *name, void (*wake)(void *arg),
                 void *arg, struct pane_backup **out, char *why, size_t size);
 int backup_head(struct pane_backup *b, struct pane_backup_head *out);
 long backup_read(struct pane_backup *b, void *out, size_t max);
 void backup_close(struct pane_backup *b);
-void backup_step(struct node *n, struct database *db);
 bool backup_is_of(const struct list *link, const struct database *db);
 /* They fail from now on; those at work end soon. */
 void backup_drop_all(struct node *n);

@@ -11,9 +11,9 @@ void database_step(struct node *n, struct database *db)
     if (db->state == DB_READY) {
         applier_step(n, db);
         scrub_step(n, db);
-        backup_step(n, db);
     }
     image_send_step(n, db);
+    still_step(n, db);
     if (db->state == DB_OPENING && db->job == NULL) {
         uint64_t now = db->env->now_us(db->env->data);
         if (now >= db->job_not_before_us) {

@@ -38,7 +38,9 @@ static void close_sessions(struct node *n)
         server_stop(db);
         image_send_drop(n, db, 0);
     }
+    still_end_all(n);
     backup_drop_all(n);
+    verify_drop_all(n);
     if (n->groups != NULL) {
         groups_stop(n->groups, DRAIN_MS, on_groups_stopped, n);
     } else {
@@ -54,7 +56,7 @@ static bool busy(const struct node *n)
             return true;
         }
     }
-    return backup_any_working(n);
+    return backup_any_working(n) || verify_any_working(n);
 }
 
 /* A transaction of an image must not outlive the file. */

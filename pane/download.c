@@ -12,44 +12,23 @@
 #define BLOCK_BYTES 65536u
 
 struct download {
-    struct list link; /* in pane->downloads */
-    struct pane *pane;
-    struct MHD_Connection *connection;
+    struct waiter waiter;
     struct pane_backup *backup;
-    bool suspended;
 };
-
-static void suspend(struct download *d)
-{
-    d->suspended = true;
-    MHD_suspend_connection(d->connection);
-}
-
-/* From the loop: there is something new. */
-static void on_wake(void *arg)
-{
-    struct download *d = arg;
-
-    if (d->suspended) {
-        d->suspended = false;
-        MHD_resume_connection(d->connection);
-        server_run_soon(d->pane);
-    }
-}
 
 static ssize_t on_more(void *cls, uint64_t position, char *out, size_t max)
 {
     struct download *d = cls;
-    const struct pane_source *s = d->pane->options.source;
+    const struct pane_source *s = d->waiter.pane->options.source;
     long n;
 
     (void)position;
-    if (d->pane->stopping) {
+    if (d->waiter.pane->stopping) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     n = s->backup_read(d->backup, out, max);
     if (n == 0) {
-        suspend(d);
+        waiter_sleep(&d->waiter);
     }
     return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : (ssize_t)n;
 }
@@ -87,7 +66,7 @@ static enum MHD_Result begin(struct download *d, const char *name,
                head->hash);
     add_header(r, "X-Marmot-Checksum", "%016" PRIx64, head->checksum);
     add_header(r, "X-Marmot-Page-Size", "%u", head->page_size);
-    return answer_response(d->connection, MHD_HTTP_OK, r);
+    return answer_response(d->waiter.connection, MHD_HTTP_OK, r);
 }
 
 static struct download *download_new(struct pane *p, struct MHD_Connection *c)
@@ -95,9 +74,7 @@ static struct download *download_new(struct pane *p, struct MHD_Connection *c)
     struct download *d = calloc(1, sizeof *d);
 
     if (d != NULL) {
-        d->pane = p;
-        d->connection = c;
-        list_push(&p->downloads, &d->link);
+        waiter_init(&d->waiter, p, c);
     }
     return d;
 }
@@ -106,8 +83,9 @@ static struct download *download_new(struct pane *p, struct MHD_Connection *c)
 static unsigned open_backup(struct download *d, const char *name, char *why,
                             size_t size)
 {
-    const struct pane_source *s = d->pane->options.source;
-    int rv = s->backup_open(s->data, name, on_wake, d, &d->backup, why, size);
+    const struct pane_source *s = d->waiter.pane->options.source;
+    int rv = s->backup_open(s->data, name, waiter_wake, &d->waiter, &d->backup,
+                            why, size);
 
     if (rv == 0) {
         return 0;
@@ -138,7 +116,7 @@ enum MHD_Result download_serve(struct pane *p, struct MHD_Connection *c,
     rv = p->stopping ? ERR_CLOSED
                      : p->options.source->backup_head((*d)->backup, &head);
     if (rv == ERR_BUSY) {
-        suspend(*d);
+        waiter_sleep(&(*d)->waiter);
         return MHD_YES;
     }
     if (rv != 0) {
@@ -152,15 +130,8 @@ enum MHD_Result download_serve(struct pane *p, struct MHD_Connection *c,
 void download_free(struct download *d)
 {
     if (d->backup != NULL) {
-        d->pane->options.source->backup_close(d->backup);
+        d->waiter.pane->options.source->backup_close(d->backup);
     }
-    list_remove(&d->link);
+    list_remove(&d->waiter.link);
     free(d);
-}
-
-void download_stop(struct pane *p)
-{
-    for (struct list *l = p->downloads.next; l != &p->downloads; l = l->next) {
-        on_wake(LIST_ENTRY(l, struct download, link));
-    }
 }

@@ -18,7 +18,4 @@ enum MHD_Result download_serve(struct pane *p, struct MHD_Connection *c,
 /* The request is over. */
 void download_free(struct download *d);
 
-/* Let all of them end; their connections may then be closed. */
-void download_stop(struct pane *p);
-
 #endif

@@ -91,7 +91,27 @@ struct pane_counters {
     struct histogram commits, store_syncs;
 };
 
-struct pane_backup; /* the node's */
+struct pane_verify; /* the node's, as the next */
+
+/* What one node says of its copy. */
+struct pane_verified {
+    uint64_t id;
+    enum {
+        PANE_VERIFY_WORKING,
+        PANE_VERIFY_DONE,
+        PANE_VERIFY_ABSENT, /* it does not have the database */
+        PANE_VERIFY_BUSY,   /* not now */
+        PANE_VERIFY_FAILED, /* it could not read the file */
+        PANE_VERIFY_SILENT  /* it was not reached, or answers no more */
+    } state;
+    uint64_t txid, hash;      /* of what it read */
+    uint64_t expected, found; /* checksums: by the log, of its pages */
+    uint32_t pages, done, damaged;
+    const uint32_t *listed; /* some of the damaged pages */
+    uint32_t n_listed;
+};
+
+struct pane_backup;
 
 /* One state of a database: its pages follow, 1 to `pages`. */
 struct pane_backup_head {
@@ -131,6 +151,17 @@ struct pane_source {
                   size_t size);
     int (*detach)(void *data, const char *name, char *why, size_t size);
     int (*drop)(void *data, const char *name, char *why, size_t size);
+    /* Let every node read its copy and compare. `wake` as below. ERR_NOT_FOUND
+     * or ERR_BUSY with a line in `why`. */
+    int (*verify_open)(void *data, const char *name, void (*wake)(void *arg),
+                       void *arg, struct pane_verify **out, char *why,
+                       size_t size);
+    /* All nodes so far; true when nothing more will come. */
+    bool (*verify_look)(struct pane_verify *v,
+                        void (*each)(void *arg,
+                                     const struct pane_verified *one),
+                        void *arg);
+    void (*verify_close)(struct pane_verify *v);
     /* A consistent copy of a live database. `wake` is called from the loop, not
      * from inside a call, when head or read may have more to say. ERR_NOT_FOUND
      * or ERR_BUSY, with a line in `why`, when there is none to be had. */

@@ -17,6 +17,19 @@ static const struct {
     {"/shuffle", ROUTE_SHUFFLE, true},
 };
 
+/* They end with the name of a database. */
+static const struct {
+    const char *path;
+    enum route_kind kind;
+    bool changes;
+} named[] = {
+    {"/backup/", ROUTE_BACKUP, false},
+    {"/verify/", ROUTE_VERIFY, true}, /* it makes all nodes work */
+    {"/attach/", ROUTE_ATTACH, true},
+    {"/detach/", ROUTE_DETACH, true},
+    {"/drop/", ROUTE_DROP, true},
+};
+
 /* Goes past `prefix`, or returns NULL. */
 static const char *after(const char *text, const char *prefix)
 {
@@ -83,9 +96,8 @@ static int parse_remove(const char *rest, struct route *out, char *why,
     return 0;
 }
 
-/* A path that ends in a database's name. */
-static int parse_name(enum route_kind kind, const char *name, struct route *out,
-                      char *why, size_t size)
+static int parse_name(const char *name, struct route *out, char *why,
+                      size_t size)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -93,19 +105,20 @@ static int parse_name(enum route_kind kind, const char *name, struct route *out,
 
     if (len == 0 || len > DB_NAME_MAX || strspn(name, allowed) != len) {
         snprintf(why, size,
-                 "NAME has 1 to %d of the characters A-Z a-z "
+                 "a database has a name of 1 to %d of the characters A-Z a-z "
                  "0-9 . _ -",
                  DB_NAME_MAX);
         return -EINVAL;
     }
-    *out = (struct route){.kind = kind, .changes = kind != ROUTE_BACKUP};
     memcpy(out->name, name, len + 1);
     return 0;
 }
 
 int route_parse(const char *path, struct route *out, char *why, size_t size)
 {
+    struct route r;
     const char *rest;
+    int rv;
 
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         if (strcmp(path, fixed[i].path) == 0) {
@@ -120,22 +133,19 @@ int route_parse(const char *path, struct route *out, char *why, size_t size)
     if ((rest = after(path, "/remove/node/")) != NULL) {
         return parse_remove(rest, out, why, size);
     }
-    if ((rest = after(path, "/backup/")) != NULL) {
-        return parse_name(ROUTE_BACKUP, rest, out, why, size);
-    }
-    if ((rest = after(path, "/attach/")) != NULL) {
-        return parse_name(ROUTE_ATTACH, rest, out, why, size);
-    }
-    if ((rest = after(path, "/detach/")) != NULL) {
-        return parse_name(ROUTE_DETACH, rest, out, why, size);
-    }
-    if ((rest = after(path, "/drop/")) != NULL) {
-        return parse_name(ROUTE_DROP, rest, out, why, size);
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
+        if ((rest = after(path, named[i].path)) != NULL) {
+            r = (struct route){.kind = named[i].kind,
+                               .changes = named[i].changes};
+            rv = parse_name(rest, &r, why, size);
+            *out = rv == 0 ? r : *out;
+            return rv;
+        }
     }
     snprintf(why, size,
              "no such path; there are / /health /info /status /metrics "
              "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID, "
-             "/shuffle, /remove/node/ID, /attach/NAME?path=PATH, "
+             "/remove/node/ID, /shuffle, /verify/NAME, /attach/NAME?path=PATH, "
              "/detach/NAME and /drop/NAME");
     return ERR_NOT_FOUND;
 }

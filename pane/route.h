@@ -16,6 +16,7 @@ enum route_kind {
     ROUTE_METRICS,
     ROUTE_EVENTS,
     ROUTE_BACKUP,
+    ROUTE_VERIFY,
     ROUTE_MOVE,
     ROUTE_SHUFFLE,
     ROUTE_REMOVE,
@@ -28,7 +29,7 @@ struct route {
     enum route_kind kind;
     bool changes;               /* POST; the others are GET */
     uint64_t shard, node;       /* ROUTE_MOVE; ROUTE_REMOVE */
-    char name[DB_NAME_MAX + 1]; /* ROUTE_BACKUP, _ATTACH, _DETACH, _DROP */
+    char name[DB_NAME_MAX + 1]; /* of a database */
 };
 
 /* `path` is the decoded path without the query. Returns 0, ERR_NOT_FOUND for a

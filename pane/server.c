@@ -17,17 +17,20 @@
 #include "pane/page.h"
 #include "pane/route.h"
 #include "pane/server_internal.h"
+#include "pane/verify.h"
 
 #define CONNECTIONS_MAX 128u
 #define IDLE_SECONDS 15u
 #define HEADER_BYTES_MAX 16384u /* and all else that a connection holds */
 #define BODY_BYTES_MAX 65536u   /* nothing we take needs one */
+#define BODY_DRAINED_MAX 1048576u
 
 /* ---- requests ------------------------------------------------------------ */
 
 struct request {
     size_t body;
     struct download *download;
+    struct verifying *verifying;
 };
 
 static const char *header(struct MHD_Connection *c, const char *name)
@@ -160,6 +163,8 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return stream_open(p, c);
     case ROUTE_BACKUP:
         return download_serve(p, c, r->name, &request->download);
+    case ROUTE_VERIFY:
+        return verify_serve(p, c, r->name, &request->verifying);
     case ROUTE_MOVE:
         return move(p, c, r);
     case ROUTE_SHUFFLE:
@@ -250,7 +255,8 @@ static bool announces_too_much(struct MHD_Connection *c)
 
 static const char too_much[] = "nothing here takes a body of that size";
 
-/* Called with the header, with each piece of a body, and once more. */
+/* Called with the header, with each piece of a body, and once more. The
+ * parameters are the library's. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
                                   const char *path, const char *method,
                                   const char *version, const char *body,
@@ -275,7 +281,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c,
     if (*body_len > 0) {
         request->body += *body_len;
         *body_len = 0;
-        return request->body > 16 * BODY_BYTES_MAX ? MHD_NO : MHD_YES;
+        return request->body > BODY_DRAINED_MAX ? MHD_NO : MHD_YES;
     }
     if (request->body > BODY_BYTES_MAX) {
         return answer_error(c, MHD_HTTP_CONTENT_TOO_LARGE, too_much);
@@ -293,6 +299,9 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **state,
     (void)code;
     if (request != NULL && request->download != NULL) {
         download_free(request->download);
+    }
+    if (request != NULL && request->verifying != NULL) {
+        verify_free(request->verifying);
     }
     free(request);
     *state = NULL;
@@ -320,6 +329,36 @@ void server_run(struct pane *p)
 void server_run_soon(struct pane *p)
 {
     uv_timer_start(&p->timer, on_timer, 0, 0);
+}
+
+void waiter_init(struct waiter *w, struct pane *p, struct MHD_Connection *c)
+{
+    *w = (struct waiter){.pane = p, .connection = c};
+    list_push(&p->waiters, &w->link);
+}
+
+void waiter_sleep(struct waiter *w)
+{
+    w->suspended = true;
+    MHD_suspend_connection(w->connection);
+}
+
+void waiter_wake(void *arg)
+{
+    struct waiter *w = arg;
+
+    if (w->suspended) {
+        w->suspended = false;
+        MHD_resume_connection(w->connection);
+        server_run_soon(w->pane);
+    }
+}
+
+static void wake_all(struct pane *p)
+{
+    for (struct list *l = p->waiters.next; l != &p->waiters; l = l->next) {
+        waiter_wake(LIST_ENTRY(l, struct waiter, link));
+    }
 }
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -440,7 +479,7 @@ int pane_start(const struct pane_options *options, struct pane **out, char *why,
     start_listeners(p, fds, n);
     start_daemon_handles(p);
     stream_init(p);
-    list_init(&p->downloads);
+    list_init(&p->waiters);
     *out = p;
     return 0;
 }
@@ -454,7 +493,7 @@ void pane_stop(struct pane *p)
         close_handle(p, &p->listeners[i].poll);
     }
     stream_stop(p);
-    download_stop(p);
+    wake_all(p);
     MHD_run(p->daemon);
     uv_poll_stop(&p->poll); /* before the daemon closes its descriptor */
     uv_timer_stop(&p->timer);

@@ -8,6 +8,7 @@
  *   metrics.c    the text for Prometheus
  *   stream.c     server-sent events
  *   download.c   backups
+ *   verify.c     verifications
  *   answer.c     responses */
 #ifndef PANE_SERVER_INTERNAL_H
 #define PANE_SERVER_INTERNAL_H
@@ -18,6 +19,14 @@
 #include "pane/access.h"
 #include "pane/listen.h"
 #include "pane/pane.h"
+
+/* A request that is suspended until the node has more to say. */
+struct waiter {
+    struct list link; /* in pane->waiters */
+    struct pane *pane;
+    struct MHD_Connection *connection;
+    bool suspended;
+};
 
 struct pane {
     struct pane_options options;
@@ -33,7 +42,7 @@ struct pane {
     unsigned n_listeners;
     unsigned handles; /* open ones of libuv */
     bool stopping;
-    struct list downloads; /* download.c */
+    struct list waiters;
     /* stream.c */
     struct list streams;
     unsigned n_streams;
@@ -45,6 +54,11 @@ struct pane {
 /* Let the daemon do what is due, now or on the next turn of the loop. */
 void server_run(struct pane *p);
 void server_run_soon(struct pane *p);
+
+void waiter_init(struct waiter *w, struct pane *p, struct MHD_Connection *c);
+void waiter_sleep(struct waiter *w);
+/* From the loop; takes a struct waiter. */
+void waiter_wake(void *arg);
 
 /* ---- stream.c ---- */
 

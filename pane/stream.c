@@ -2,6 +2,7 @@
  * again whenever it has changed, looked at twice a second. It is made once for
  * all listeners. One that has all of it is suspended, so that it costs
  * nothing. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,16 +61,13 @@ static char *comparable(json_t *document)
 static struct news *news_of(const char *before, const char *text,
                             const char *after)
 {
-    size_t len = strlen(before) + strlen(text) + strlen(after);
-    struct news *n = malloc(sizeof *n + len + 1);
+    size_t size = strlen(before) + strlen(text) + strlen(after) + 1;
+    struct news *n = malloc(sizeof *n + size);
 
-    if (n == NULL) {
-        return NULL;
+    if (n != NULL) {
+        *n = (struct news){.users = 1, .len = size - 1};
+        snprintf(n->text, size, "%s%s%s", before, text, after);
     }
-    *n = (struct news){.users = 1, .len = len};
-    memcpy(n->text, before, strlen(before));
-    memcpy(n->text + strlen(before), text, strlen(text));
-    memcpy(n->text + len - strlen(after), after, strlen(after) + 1);
     return n;
 }
 

@@ -13,17 +13,19 @@
 #include "wire/packet.h"
 
 enum host_kind {
-    HOST_LEASE_ASK = PACKET_HOST,  /* to the leader: I want to write */
-    HOST_LEASE_GRANT,              /* from the leader */
-    HOST_LEASE_RECALL,             /* from the leader: somebody else asks */
-    HOST_LEASE_RELEASE,            /* to the leader */
-    HOST_IMAGE_ASK,                /* give me the database */
-    HOST_IMAGE_BEGIN,              /* what follows on request */
-    HOST_IMAGE_NO,                 /* not from me */
-    HOST_IMAGE_MORE,               /* which of these pages are others? */
-    HOST_IMAGE_PAGES,              /* those, as an ENTRY_PART */
-    HOST_IMAGE_END,                /* the reader may be closed */
-    HOST_PREFER = PACKET_HOST + 24 /* leadership was moved by hand */
+    HOST_LEASE_ASK = PACKET_HOST,   /* to the leader: I want to write */
+    HOST_LEASE_GRANT,               /* from the leader */
+    HOST_LEASE_RECALL,              /* from the leader: somebody else asks */
+    HOST_LEASE_RELEASE,             /* to the leader */
+    HOST_IMAGE_ASK,                 /* give me the database */
+    HOST_IMAGE_BEGIN,               /* what follows on request */
+    HOST_IMAGE_NO,                  /* not from me */
+    HOST_IMAGE_MORE,                /* which of these pages are others? */
+    HOST_IMAGE_PAGES,               /* those, as an ENTRY_PART */
+    HOST_IMAGE_END,                 /* the reader may be closed */
+    HOST_PREFER = PACKET_HOST + 24, /* leadership was moved by hand */
+    HOST_VERIFY_ASK,                /* wire/verify.h */
+    HOST_VERIFY_ANSWER
 };
 
 /* The four lease packets. A grant names the leader's last log index: the holder

@@ -350,6 +350,21 @@ static void addresses_need_a_port(void **state)
     }
 }
 
+static void the_pane_may_be_left_out(void **state)
+{
+    struct line *l = *state;
+
+    good(l, "-node-id 1");
+    assert_string_equal(l->o.pane, "localhost:6010");
+    assert_false(l->o.pane_given);
+    assert_false(l->o.pane_compat);
+    good(l, "-node-id 1 -bind-pane none -pane-compat");
+    assert_string_equal(l->o.pane, "");
+    assert_true(l->o.pane_given);
+    assert_true(l->o.pane_compat);
+    bad(l, "-node-id 1 -pane-compat=maybe", "-pane-compat maybe");
+}
+
 static void an_address_has_a_length(void **state)
 {
     struct line *l = *state;
@@ -541,6 +556,7 @@ int main(void)
         T(a_node_id_is_required_and_positive),
         T(numbers_have_bounds),
         T(addresses_need_a_port),
+        T(the_pane_may_be_left_out),
         T(an_address_has_a_length),
         T(a_bind_that_others_reach_must_be_wanted),
         T(a_wildcard_bind_needs_an_advertised_address),

@@ -85,7 +85,7 @@ static void a_move_with_bad_numbers_is_refused(void **state)
     refused("/move/cluster/1x/node/1", ERR_NOT_FOUND);
 }
 
-static void a_backup_names_a_database(void **state)
+static void a_backup_and_a_verification_name_a_database(void **state)
 {
     char path[200] = "/backup/";
 
@@ -95,6 +95,9 @@ static void a_backup_names_a_database(void **state)
     assert_int_equal(strlen(parsed(path).name), DB_NAME_MAX);
     path[8 + DB_NAME_MAX] = 'x';
     refused(path, -EINVAL);
+    assert_int_equal(parsed("/verify/a").kind, ROUTE_VERIFY);
+    assert_true(parsed("/verify/a").changes);
+    refused("/verify/", -EINVAL);
     refused("/backup/", -EINVAL);
     refused("/backup/a/b", -EINVAL);
     refused("/backup/a b", -EINVAL);
@@ -119,7 +122,7 @@ int main(void)
         cmocka_unit_test(only_what_steers_is_a_change),
         cmocka_unit_test(a_move_names_a_shard_and_a_node),
         cmocka_unit_test(a_move_with_bad_numbers_is_refused),
-        cmocka_unit_test(a_backup_names_a_database),
+        cmocka_unit_test(a_backup_and_a_verification_name_a_database),
         cmocka_unit_test(anything_else_is_not_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

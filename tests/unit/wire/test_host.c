@@ -284,6 +284,8 @@ static void the_kinds_have_the_documented_numbers(void **state)
     assert_int_equal(HOST_IMAGE_PAGES, 40);
     assert_int_equal(HOST_IMAGE_END, 41);
     assert_int_equal(HOST_PREFER, 56);
+    assert_int_equal(HOST_VERIFY_ASK, 57);
+    assert_int_equal(HOST_VERIFY_ANSWER, 58);
 }
 
 int main(void)
