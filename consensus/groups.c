@@ -459,6 +459,12 @@ uint64_t groups_last_index(const struct groups *g, unsigned group)
     return peek_last(&g->groups[group]->raft);
 }
 
+uint64_t groups_term(const struct groups *g, unsigned group)
+{
+    assert(group < g->options.shards);
+    return peek_term(&g->groups[group]->raft);
+}
+
 bool groups_disk_full(const struct groups *g, char *why, size_t size)
 {
     return g->store != NULL && store_full(g->store, why, size);

@@ -113,6 +113,11 @@ uint64_t groups_leader(const struct groups *g, unsigned group);
 /* Last index applied here; last index in the leader's own log. */
 uint64_t groups_applied(const struct groups *g, unsigned group);
 uint64_t groups_last_index(const struct groups *g, unsigned group);
+/* The newest term this node has heard of; it votes in no older one. */
+uint64_t groups_term(const struct groups *g, unsigned group);
+/* The voters by the newest configuration in this node's log, NODES_MAX at most:
+ * who leads needs a majority of these. Returns how many. */
+unsigned groups_voters(const struct groups *g, unsigned group, uint64_t *ids);
 /* May this node believe that the group can commit now? As leader: a majority
  * of voters was heard within two heartbeats (and a grace for a busy machine);
  * as follower: the link to the leader is up and it was heard lately. */

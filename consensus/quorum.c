@@ -36,6 +36,11 @@ static unsigned voters(const struct groups *g, unsigned group)
     return peek_voters(&g->groups[group]->raft);
 }
 
+unsigned groups_voters(const struct groups *g, unsigned group, uint64_t *ids)
+{
+    return peek_voter_ids(&g->groups[group]->raft, ids, NODES_MAX);
+}
+
 bool groups_quorum_fresh(const struct groups *g, unsigned group)
 {
     uint64_t leader = groups_leader(g, group);

@@ -201,6 +201,18 @@ unsigned peek_voters(const struct raft *r)
     return n;
 }
 
+unsigned peek_voter_ids(const struct raft *r, uint64_t *ids, unsigned max)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < r->configuration.n && n < max; i++) {
+        if (r->configuration.servers[i].role == RAFT_VOTER) {
+            ids[n++] = r->configuration.servers[i].id;
+        }
+    }
+    return n;
+}
+
 bool peek_promoting(const struct raft *r)
 {
     return r->state == RAFT_LEADER && r->leader_state.promotee_id != 0;

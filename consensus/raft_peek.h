@@ -56,6 +56,8 @@ unsigned peek_servers(const struct raft *r, uint64_t *ids, unsigned max);
 /* RAFT_VOTER, ...; -1 when it is not in the configuration. */
 int peek_role(const struct raft *r, raft_id id);
 unsigned peek_voters(const struct raft *r);
+/* Their ids, `max` at most. Returns how many. */
+unsigned peek_voter_ids(const struct raft *r, uint64_t *ids, unsigned max);
 /* As leader: somebody catches up to become a voter. */
 bool peek_promoting(const struct raft *r);
 

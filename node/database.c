@@ -10,7 +10,9 @@ const struct db_times db_times_default = {
     .deadline_us = 10000000,
     .idle_us = 5000000,
     .propose_again_us = 1000000,
-    .ask_again_us = 500000,
+    .ask_again_us = 50000,
+    .lease_us = 300000,
+    .unused_us = 1000000,
     .keep_us = 50000,
 };
 
@@ -80,7 +82,7 @@ void database_why_locked(struct database *db, char *out, size_t size)
         snprintf(out, size, "the outcome of a commit is in doubt");
     } else if (db->owner != NULL) {
         snprintf(out, size, "pid %u on this node is writing", db->owner->pid);
-    } else if (!list_empty(&db->waiters) && !db->lease.held) {
+    } else if (!list_empty(&db->waiters) && !lease_is_good(db)) {
         snprintf(out, size, "another node is writing");
     }
 }
@@ -101,7 +103,7 @@ void database_status(struct database *db, char *out, size_t size)
              " commits=%" PRIu64 " conflicts=%" PRIu64 "%s%s%s%s",
              env->node_id, env->replica ? "replica" : "voter", db->name,
              database_state(db), db->group, env->leader(env->data, db->group),
-             db->lease.held ? "here" : "elsewhere", db->applied.txid,
+             lease_is_good(db) ? "here" : "elsewhere", db->applied.txid,
              db->applied.hash,
              known > db->applied.txid ? known - db->applied.txid : 0,
              db->commits, db->conflicts, image, why[0] ? " why=\"" : "", why,

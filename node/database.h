@@ -30,6 +30,7 @@
 #include "vfs/apply.h"
 #include "vfs/checksum.h"
 #include "vfs/slot_word.h"
+#include "wire/host.h"
 #include "wire/session.h"
 
 struct database;
@@ -52,6 +53,8 @@ struct db_times {
     uint64_t idle_us;     /* a holder may sit idle while others wait */
     uint64_t propose_again_us;
     uint64_t ask_again_us; /* a lease that was asked for in vain */
+    uint64_t lease_us;     /* a lease is valid so long; the same on all nodes */
+    uint64_t unused_us;    /* a lease is renewed so long after its last use */
     uint64_t keep_us;      /* an idle session keeps the slot so long */
 };
 extern const struct db_times db_times_default;
@@ -68,14 +71,15 @@ struct db_env {
     /* groups_propose: `bytes` is taken. */
     int (*propose)(void *data, unsigned group, void *bytes, size_t len);
     uint64_t (*leader)(void *data, unsigned group);
+    uint64_t (*term)(void *data, unsigned group); /* groups_term */
     uint64_t (*applied)(void *data, unsigned group);
     bool (*quorum_fresh)(void *data, unsigned group);
     void (*why_no_quorum)(void *data, unsigned group, char *out, size_t size);
     /* Is there no room for the log? NULL: there always is. */
     bool (*disk_full)(void *data, char *out, size_t size);
-    /* Ask or release: to the group's leader. */
-    void (*lease_ask)(void *data, struct database *db);
-    void (*lease_release)(void *data, struct database *db, uint64_t epoch);
+    /* HOST_LEASE_ASK or HOST_LEASE_RELEASE, to the group's leader. */
+    void (*lease_send)(void *data, struct database *db, uint8_t kind,
+                       const struct host_lease *l);
     /* A message to a session's socket; never fails (a broken one closes). */
     void (*session_send)(void *data, struct session *s,
                          const struct session_message *m);
@@ -126,6 +130,7 @@ struct session {
         bool wanted;
         struct token token;
         struct position base;
+        uint64_t found_us; /* it was found to be committed; 0: not yet */
         uint64_t leader, fenced_us; /* of the last fence */
         uint64_t fences;            /* their tokens differ */
     } resume;                       /* resume.c */
@@ -153,7 +158,8 @@ struct proposal {
     bool complete; /* the ENTRY_TXN is there */
     bool sent;     /* a copy of the ENTRY_TXN left this node */
     bool accepted;
-    struct position position; /* once accepted */
+    struct position position; /* once accepted, */
+    uint64_t accepted_us;     /* as learned here */
     bool bad;                 /* refused half-way; the rest is swallowed */
     uint8_t bad_reason;
     uint64_t since_us, sent_us;
@@ -269,9 +275,14 @@ struct database {
     struct slot_page own_slot; /* `slot` where there is no file */
     struct proposal *proposal;
     struct {
-        bool asked, held, recalled;
-        uint64_t epoch, index;
-        uint64_t since_us;
+        bool held; /* nobody took it from us; it counts while it is valid */
+        bool recalled;
+        uint64_t epoch, index, term;
+        uint64_t since_us, until_us; /* held; valid */
+        uint64_t released;           /* that epoch and all before it */
+        uint64_t used_us;            /* last */
+        bool asked;                  /* and not been answered */
+        uint64_t asked_us, asked_leader;
     } lease;
     uint64_t next_session;
 
@@ -308,10 +319,6 @@ void slot_park(struct session *s);
 void slot_unlock(struct session *s, const struct session_unlock *u);
 /* The session's socket is closed. */
 void slot_gone(struct session *s);
-void slot_lease_granted(struct database *db, uint64_t epoch, uint64_t index);
-void slot_lease_recalled(struct database *db, uint64_t epoch);
-/* The leader changed: leases of the old one are nothing. */
-void slot_lease_lost(struct database *db);
 /* Grant, offer, ask, release: whatever is due now. */
 void slot_step(struct database *db);
 /* Nobody has or keeps the write slot, and no proposal is undecided: the local
@@ -319,6 +326,22 @@ void slot_step(struct database *db);
 bool slot_is_free(const struct database *db);
 void session_turn(struct session *s, enum turn next);
 void session_refuse(struct session *s, uint8_t reason, const char *text);
+
+/* ---- lease.c: the node's side of a lease ---- */
+void lease_granted(struct database *db, const struct host_lease *l);
+void lease_recalled(struct database *db, uint64_t epoch);
+/* What the old leader has granted stays good as long as it is valid. */
+void lease_leader_changed(struct database *db);
+/* Does this node hold the lease now, and has it read the log as far as that
+ * demands? Then what its state machine shows is all that anybody was told. */
+bool lease_is_good(struct database *db);
+/* How long to wait before a session may be told that its transaction, known to
+ * be accepted since `since_us`, has been: 0 = not at all. */
+uint64_t lease_answer_wait(struct database *db, uint64_t since_us);
+/* Ask, renew, release: whatever is due now. */
+void lease_step(struct database *db);
+/* Another node has waited for its quantum: its turn comes first. */
+void lease_yield(struct database *db);
 
 /* ---- keeping.c: the slot word ---- */
 /* Learn what sessions did without saying so. */
@@ -346,6 +369,8 @@ void proposal_overtaken(struct database *db);
 /* The session has published its transaction: the local file has it now. */
 void proposal_published(struct database *db, const struct wal_state *state);
 void proposal_leader_changed(struct database *db);
+/* It is accepted, and its session has not been told. */
+bool proposal_waits(const struct database *db);
 void proposal_step(struct database *db);
 void proposal_free(struct database *db);
 bool proposal_is(const struct database *db, const struct token *token);

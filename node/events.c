@@ -135,7 +135,7 @@ void events_init_group(struct node *n, unsigned group)
                                         .decided = on_decided};
     list_init(&g->found);
     machine_init(&g->machine, &g->events);
-    lease_table_init(&g->leases, g, host_lease_word);
+    leases_init(g);
 }
 
 /* ---- from consensus/ ----------------------------------------------------- */
@@ -197,7 +197,7 @@ static void for_group(struct node *n, unsigned group,
 
 static void leader_changed(struct database *db)
 {
-    slot_lease_lost(db);
+    lease_leader_changed(db);
     proposal_leader_changed(db);
 }
 
@@ -230,7 +230,7 @@ static void on_leader(void *data, unsigned group, uint64_t leader,
     log_info("leader", "shard=%u node=%" PRIu64 " term=%" PRIu64, group, leader,
              term);
     n->group[group].leader_changes += leader != 0;
-    lease_table_clear(&n->group[group].leases);
+    leases_leader_changed(&n->group[group], leader, term);
     for_group(n, group, leader_changed);
     if (group == 0 && n->group[0].caught_up) {
         name_cluster(n);
@@ -270,17 +270,13 @@ static void on_peer(void *data, uint64_t peer, bool up)
     struct node *n = data;
 
     for (unsigned i = 0; !up && i < n->options->shards; i++) {
-        lease_table_drop(&n->group[i].leases, peer);
+        leases_peer_down(&n->group[i], peer);
     }
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
         struct database *db = LIST_ENTRY(l, struct database, link);
         if (!up) {
             image_send_drop(n, db, peer);
             image_fetch_lost(db, peer);
-            /* The leader forgets our lease when the link goes. */
-            if (groups_leader(n->groups, db->group) == peer) {
-                slot_lease_lost(db);
-            }
         } else if (db->proposal != NULL) {
             db->proposal->sent_leader = 0; /* may have been lost: again */
         }

@@ -21,26 +21,6 @@ static struct database *find_db(struct node *n, unsigned group,
     return m == NULL ? NULL : m->local;
 }
 
-static void on_lease(struct node *n, uint64_t peer, uint8_t kind,
-                     unsigned group, const struct host_lease *l)
-{
-    struct group_state *g = &n->group[group];
-    struct database *db = find_db(n, group, &l->db);
-    bool from_leader = peer == groups_leader(n->groups, group);
-
-    if (kind == HOST_LEASE_ASK) {
-        if (groups_leader(n->groups, group) == n->env.node_id) {
-            lease_table_ask(&g->leases, peer, &l->db);
-        }
-    } else if (kind == HOST_LEASE_RELEASE) {
-        lease_table_release(&g->leases, peer, &l->db, l->epoch);
-    } else if (db != NULL && from_leader && kind == HOST_LEASE_GRANT) {
-        slot_lease_granted(db, l->epoch, l->index);
-    } else if (db != NULL && from_leader && kind == HOST_LEASE_RECALL) {
-        slot_lease_recalled(db, l->epoch);
-    }
-}
-
 static void on_image(struct node *n, uint64_t peer, uint8_t kind,
                      unsigned group, const struct host_image *m)
 {
@@ -78,17 +58,18 @@ static void on_image(struct node *n, uint64_t peer, uint8_t kind,
 void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
                  const void *payload, size_t len)
 {
-    struct host_lease lease;
     struct host_image image;
     struct host_prefer prefer;
 
-    if (group >= n->options->shards || n->stopping) {
+    if (group >= n->options->shards) {
         return;
     }
-    if (kind >= HOST_LEASE_ASK && kind <= HOST_LEASE_RELEASE) {
-        if (host_lease_decode(payload, len, &lease) == 0) {
-            on_lease(n, peer, kind, group, &lease);
-        }
+    /* A leader that stops hands its leases over, too. */
+    if ((kind >= HOST_LEASE_ASK && kind <= HOST_LEASE_RELEASE) ||
+        (kind >= HOST_LEASE_PROBE && kind <= HOST_LEASE_TABLE)) {
+        leases_packet(&n->group[group], peer, kind, payload, len);
+    } else if (n->stopping) {
+        return;
     } else if (kind >= HOST_IMAGE_ASK && kind <= HOST_IMAGE_END) {
         if (host_image_decode(payload, len, &image) == 0) {
             on_image(n, peer, kind, group, &image);
@@ -131,15 +112,14 @@ void host_deliver_letters(struct node *n)
 }
 
 void host_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
-               struct buf *out)
+               const struct buf *out)
 {
     if (to == n->env.node_id) {
         post(n, kind, group, out);
-    } else if (to != 0) {
+    } else if (to != 0 && n->groups != NULL) {
         /* Lost when the link is down: everything here is asked again. */
         (void)groups_send(n->groups, to, kind, group, out->data, out->len);
     }
-    buf_close(out);
 }
 
 void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
@@ -151,6 +131,7 @@ void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
     if (host_lease_encode(l, &out) == 0) {
         host_send(n, to, kind, group, &out);
     }
+    buf_close(&out);
 }
 
 void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
@@ -162,16 +143,5 @@ void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
     if (host_image_encode(m, &out) == 0) {
         host_send(n, to, kind, group, &out);
     }
-}
-
-void host_lease_word(void *data, uint64_t node, enum lease_word word,
-                     const struct uuid *db, uint64_t epoch)
-{
-    struct group_state *g = data;
-    struct host_lease l = {.db = *db, .epoch = epoch};
-
-    l.index = groups_last_index(g->node->groups, g->group);
-    host_lease_send(g->node, node,
-                    word == LEASE_GRANT ? HOST_LEASE_GRANT : HOST_LEASE_RECALL,
-                    g->group, &l);
+    buf_close(&out);
 }

@@ -152,24 +152,26 @@ void slot_owner_gone(struct database *db, struct session *s)
 }
 
 /* Nothing speaks against keeping it, as far as the node knows? */
-static bool may_keep(const struct database *db)
+static bool may_keep(struct database *db)
 {
     const struct db_env *env = db->env;
 
     return !database_disk_full(db, NULL, 0) && db->state == DB_READY &&
-           db->lease.held && !db->look_again && list_empty(&db->pending) &&
-           env->quorum_fresh(env->data, db->group);
+           !db->look_again && list_empty(&db->pending) &&
+           env->quorum_fresh(env->data, db->group) && lease_is_good(db);
 }
 
 /* A node that is stopped, or hears nobody, must not be the last to know that
  * others write: what it knows now counts for twice the time after which it
- * would look again. */
+ * would look again, and never longer than the lease. */
 static void allow(struct database *db)
 {
-    uint64_t now = db->env->now_us(db->env->data);
+    uint64_t until =
+        db->env->now_us(db->env->data) + 2 * db->env->times.keep_us;
 
     if ((db->owner != NULL || db->keeper != NULL) && may_keep(db)) {
-        slot_allow(db->slot, now + 2 * db->env->times.keep_us);
+        slot_allow(db->slot,
+                   until < db->lease.until_us ? until : db->lease.until_us);
     }
 }
 

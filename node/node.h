@@ -11,6 +11,7 @@
 #include "node/lease_table.h"
 #include "node/machine.h"
 #include "node/options.h"
+#include "node/reign.h"
 #include "node/roster.h"
 #include "pane/pane.h"
 #include "wire/host.h"
@@ -21,6 +22,9 @@ struct group_state {
     struct machine machine;
     struct machine_events events;
     struct lease_table leases; /* used while this node leads */
+    struct reign reign;
+    uint64_t former;    /* the last leader but this node; 0: none known */
+    uint64_t taking_us; /* when it was last asked for its leases */
     bool caught_up;
     bool settling;           /* settle.c */
     struct list found;       /* found.c */
@@ -94,6 +98,15 @@ void server_step(struct database *db);
  * database as managed. */
 void server_stop(struct database *db);
 
+/* ---- leases.c: the leader's side of the leases ---- */
+void leases_init(struct group_state *g);
+void leases_leader_changed(struct group_state *g, uint64_t leader,
+                           uint64_t term);
+void leases_peer_down(struct group_state *g, uint64_t peer);
+/* One of the lease packets. */
+void leases_packet(struct group_state *g, uint64_t peer, uint8_t kind,
+                   const void *payload, size_t len);
+
 /* ---- host.c: leases and images between nodes ---- */
 void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
                  const void *payload, size_t len);
@@ -102,13 +115,10 @@ void host_lease_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
                      const struct host_lease *l);
 void host_image_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
                      const struct host_image *m);
-/* Takes `out`. */
+/* What *out holds. */
 void host_send(struct node *n, uint64_t to, uint8_t kind, unsigned group,
-               struct buf *out);
+               const struct buf *out);
 void host_deliver_letters(struct node *n);
-/* A lease table's `send`. */
-void host_lease_word(void *data, uint64_t node, enum lease_word word,
-                     const struct uuid *db, uint64_t epoch);
 
 /* ---- applier.c: jobs on the file ---- */
 /* Open (and scan) what is at the path. */

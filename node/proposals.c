@@ -382,12 +382,38 @@ static void plan_next(struct database *db, uint64_t t)
     db->env->wake_after(db->env->data, db, next);
 }
 
+bool proposal_waits(const struct database *db)
+{
+    const struct proposal *p = db->proposal;
+
+    return p != NULL && p->accepted && p->session != NULL &&
+           p->session->turn == TURN_PROPOSING;
+}
+
+static void answer_accepted(struct database *db)
+{
+    struct proposal *p = db->proposal;
+    struct session_message m = {.kind = SESSION_COMMITTED,
+                                .position = p->position};
+
+    if (lease_answer_wait(db, p->accepted_us) == 0) {
+        histogram_add(&db->commit_times, now(db) - p->since_us);
+        FAILPOINT("node.committed");
+        answer(p, &m);
+        FAILPOINT("node.answered");
+    }
+}
+
 void proposal_step(struct database *db)
 {
     struct proposal *p = db->proposal;
     const struct db_times *times = &db->env->times;
     uint64_t leader, t;
 
+    if (proposal_waits(db)) {
+        answer_accepted(db);
+        return;
+    }
     if (p == NULL || p->accepted || p->bad) {
         return;
     }
@@ -422,20 +448,19 @@ void proposal_step(struct database *db)
 
 void proposal_accepted(struct database *db, const struct position *position)
 {
-    struct session_message m = {.kind = SESSION_COMMITTED};
     struct proposal *p = db->proposal;
 
     p->accepted = true;
     p->position = *position;
+    p->accepted_us = now(db);
     if (p->session == NULL) {
         proposal_free(db); /* the applier appends it as any other */
         return;
     }
-    m.position = *position;
-    histogram_add(&db->commit_times, now(db) - p->since_us);
-    FAILPOINT("node.committed");
-    answer(p, &m);
-    FAILPOINT("node.answered");
+    answer_accepted(db);
+    if (proposal_waits(db)) {
+        db->env->wake(db->env->data, db); /* to ask for the lease */
+    }
 }
 
 void proposal_decided(struct database *db, const struct token *token,

@@ -25,7 +25,7 @@ static void answer(struct session *s, uint8_t kind,
 }
 
 /* The database is past the base: who took it there? */
-static void answer_from_log(const struct database *db, struct session *s)
+static void answer_from_log(struct database *db, struct session *s)
 {
     struct position after = {.txid = s->resume.base.txid + 1};
     struct token token;
@@ -33,7 +33,12 @@ static void answer_from_log(const struct database *db, struct session *s)
     if (!machine_token(db->m, after.txid, &token, &after.hash)) {
         answer(s, SESSION_UNKNOWN, NULL);
     } else if (token_equal(&token, &s->resume.token)) {
-        answer(s, SESSION_COMMITTED, &after);
+        if (s->resume.found_us == 0) {
+            s->resume.found_us = db->env->now_us(db->env->data);
+        }
+        if (lease_answer_wait(db, s->resume.found_us) == 0) {
+            answer(s, SESSION_COMMITTED, &after);
+        }
     } else {
         answer(s, SESSION_CONFLICT, NULL);
     }
@@ -104,7 +109,7 @@ static void decide(struct database *db, struct session *s)
 void resume_begin(struct session *s, const struct session_resume *r)
 {
     FAILPOINT("node.resume");
-    s->resume.leader = 0;
+    s->resume.leader = s->resume.found_us = 0;
     s->resume.wanted = true;
     s->resume.token = r->token;
     s->resume.base = r->base;

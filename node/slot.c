@@ -1,4 +1,5 @@
-/* Who may write: the node's own queue of sessions, and its lease.
+/* Who may write: the node's own queue of sessions. The node's lease is in
+ * lease.c.
  *
  * A turn is granted only when the local file shows exactly the position that
  * the state machine has reached, so that the session builds on what is
@@ -67,98 +68,6 @@ bool slot_is_free(const struct database *db)
            db->proposal == NULL;
 }
 
-/* ---- the lease ----------------------------------------------------------- */
-
-void slot_lease_granted(struct database *db, uint64_t epoch, uint64_t index)
-{
-    if (!db->lease.held || db->lease.epoch != epoch) {
-        db->lease.since_us = now(db);
-        db->lease.recalled = false;
-    }
-    db->lease.held = true;
-    db->lease.asked = false;
-    db->lease.epoch = epoch;
-    db->lease.index = index;
-    wake(db);
-}
-
-void slot_lease_recalled(struct database *db, uint64_t epoch)
-{
-    if (db->lease.held && db->lease.epoch == epoch) {
-        db->lease.recalled = true;
-        wake(db);
-    }
-}
-
-void slot_lease_lost(struct database *db)
-{
-    memset(&db->lease, 0, sizeof db->lease);
-    wake(db);
-}
-
-static void release(struct database *db)
-{
-    uint64_t epoch = db->lease.epoch;
-
-    memset(&db->lease, 0, sizeof db->lease);
-    db->env->lease_release(db->env->data, db, epoch);
-}
-
-/* Does the end of its transaction depend on the session alone? */
-static bool is_stuck(const struct database *db)
-{
-    enum turn turn = db->owner->turn;
-
-    return turn == TURN_OWNED || turn == TURN_COMMITTING ||
-           (turn == TURN_PROPOSING && !db->proposal->complete);
-}
-
-/* Somebody else asks: give the lease back at the end of the quantum, between
- * transactions. A holder that idles in a transaction for long loses it in the
- * middle; its commit will then be a conflict, if anybody else wrote. */
-static void maybe_release(struct database *db)
-{
-    const struct db_times *times = &db->env->times;
-    uint64_t held, idle;
-
-    if (!db->lease.held || !db->lease.recalled) {
-        return;
-    }
-    if (db->owner != NULL && is_stuck(db)) {
-        idle = now(db) - db->owner->since_us;
-        if (idle >= times->idle_us) {
-            release(db);
-        } else {
-            db->env->wake_after(db->env->data, db, times->idle_us - idle);
-        }
-        return;
-    }
-    held = now(db) - db->lease.since_us;
-    if (held < times->quantum_us) {
-        db->env->wake_after(db->env->data, db, times->quantum_us - held);
-    } else if (slot_claim(db) && slot_is_free(db)) {
-        release(db);
-    }
-}
-
-static void maybe_ask(struct database *db)
-{
-    uint64_t again = db->env->times.ask_again_us;
-
-    if (db->lease.held || db->m == NULL || list_empty(&db->waiters) ||
-        db->env->leader(db->env->data, db->group) == 0) {
-        return;
-    }
-    if (db->lease.asked && now(db) - db->lease.since_us < again) {
-        db->env->wake_after(db->env->data, db, again);
-        return;
-    }
-    db->lease.asked = true;
-    db->lease.since_us = now(db);
-    db->env->lease_ask(db->env->data, db);
-    db->env->wake_after(db->env->data, db, again);
-}
-
 /* ---- turns --------------------------------------------------------------- */
 
 static struct session *first_waiter(const struct database *db)
@@ -182,18 +91,14 @@ static bool may_grant(struct database *db)
 {
     const struct db_env *env = db->env;
 
-    if (!file_is_current(db) || !db->lease.held) {
+    if (!file_is_current(db)) {
         return false;
     }
     if (!env->quorum_fresh(env->data, db->group)) {
         env->wake_after(env->data, db, 50000);
         return false;
     }
-    if (env->applied(env->data, db->group) < db->lease.index) {
-        env->wake_after(env->data, db, 1000);
-        return false;
-    }
-    return true;
+    return lease_is_good(db);
 }
 
 static void grant(struct database *db, struct session *s)
@@ -236,20 +141,12 @@ static void end_stale_offer(struct database *db)
     }
 }
 
-static bool quantum_is_over(const struct database *db)
-{
-    return db->lease.recalled &&
-           now(db) - db->lease.since_us >= db->env->times.quantum_us;
-}
-
 void slot_step(struct database *db)
 {
     struct session *s;
 
     end_stale_offer(db);
-    if (quantum_is_over(db)) {
-        maybe_release(db);
-    }
+    lease_yield(db);
     s = first_waiter(db);
     if (s != NULL && s->turn != TURN_OFFERED && slot_claim(db) &&
         may_grant(db)) {
@@ -259,8 +156,7 @@ void slot_step(struct database *db)
             offer(s);
         }
     }
-    maybe_release(db);
-    maybe_ask(db);
+    lease_step(db);
     slot_keep_step(db);
 }
 
@@ -354,8 +250,8 @@ void slot_unlock(struct session *s, const struct session_unlock *u)
         proposal_free(db);
     } else if (s->turn == TURN_PROPOSING) {
         db->proposal->session = NULL;
-        if (!db->proposal->complete) {
-            proposal_free(db);
+        if (!db->proposal->complete || db->proposal->accepted) {
+            proposal_free(db); /* the applier has what was accepted */
         }
     }
     unlocked(db, s, u->kind);
@@ -369,7 +265,8 @@ void slot_gone(struct session *s)
 
     list_remove(&s->wait);
     slot_look(db);
-    if (db->owner == s && s->turn == TURN_PROPOSING && db->proposal->complete) {
+    if (db->owner == s && s->turn == TURN_PROPOSING && db->proposal->complete &&
+        !db->proposal->accepted) {
         db->proposal->session = NULL; /* it goes on without the session */
     } else if (db->owner == s && s->turn != TURN_OWNED) {
         /* After COMMITTED it may or may not have published: look at the file

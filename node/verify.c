@@ -41,10 +41,9 @@ static void tell(struct node *n, uint64_t peer, unsigned group,
 
     buf_init(&out, PACKET_BYTES_MAX);
     if (n->groups != NULL && verify_answer_encode(a, &out) == 0) {
-        host_send(n, peer, HOST_VERIFY_ANSWER, group, &out); /* closes it */
-    } else {
-        buf_close(&out);
+        host_send(n, peer, HOST_VERIFY_ANSWER, group, &out);
     }
+    buf_close(&out);
 }
 
 static void scan_free(struct scan *s)

@@ -68,9 +68,9 @@ static void ask(struct pane_verify *v, const struct database *db)
     struct node *n = v->node;
     struct verify_ask a = {.db = db->m->uuid, .id = v->id};
 
-    for (unsigned i = 0; i < n->options->n_members; i++) {
+    for (unsigned i = 0; i < n->n_members; i++) {
         struct buf out;
-        v->nodes[i].id = n->options->members[i].id;
+        v->nodes[i].id = n->members[i].id;
         v->nodes[i].heard_us = n->env.now_us(n);
         v->nodes[i].silent = !is_here(n, v->nodes[i].id);
         v->n++;
@@ -78,6 +78,7 @@ static void ask(struct pane_verify *v, const struct database *db)
         if (verify_ask_encode(&a, &out) == 0) {
             host_send(n, v->nodes[i].id, HOST_VERIFY_ASK, db->group, &out);
         }
+        buf_close(&out);
     }
 }
 

@@ -257,8 +257,8 @@ static void fill_known(const struct node *n, const struct database *db,
     out->hash = m->position.hash;
     if (n->groups != NULL &&
         groups_leader(n->groups, db->group) == n->env.node_id) {
-        out->lease_holder =
-            lease_table_holder(&n->group[db->group].leases, &m->uuid);
+        out->lease_holder = lease_table_holder(
+            &n->group[db->group].leases, &m->uuid, n->env.now_us(n->env.data));
     }
 }
 
@@ -278,7 +278,7 @@ static void see_database(struct node *n, struct database *db,
         .page_size = page_size_of(db),
         .pages = db->applied_pages,
         .waiting_txns = length(&db->pending),
-        .lease_here = db->lease.held,
+        .lease_here = lease_is_good(db),
         .slot = slot_of(db),
         .slot_pid = slot_pid(db),
         .sessions = length(&db->sessions),

@@ -19,6 +19,11 @@
 
 /* In xShmLock SQLite still holds its read mark: the long wait is elsewhere. */
 #define LOCK_WAIT_MS 10
+/* The node answers PARK and HELLO at once, unless it stands still. Then a busy
+ * timeout must not be spent here, as SQLite counts only what it sleeps: the
+ * attempts that follow go on waiting for the same answer. */
+#define NODE_WAIT_MS 500
+#define STILL_WAIT_MS 10
 /* A proposal: the node gives up itself, and says so, some seconds before. */
 #define COMMIT_WAIT_MS 13000
 #define WAIT_SLACK_MS 2000
@@ -41,6 +46,7 @@ void guest_client_drop(struct guest_client *c)
     int fd = c->fd;
 
     c->fd = -1;
+    c->greeting = false;
     if (fd >= 0) {
         close(fd);
     }
@@ -95,8 +101,11 @@ static int establish(struct guest_client *c, const struct session_hello *hello)
     struct session_welcome welcome;
     int rc;
 
-    c->hello = *hello;
-    rc = guest_talk_connect(c, &welcome);
+    if (!c->greeting) {
+        c->hello = *hello;
+    }
+    rc = guest_talk_connect(c, c->greeting ? STILL_WAIT_MS : NODE_WAIT_MS,
+                            &welcome);
     if (rc == 0) {
         attach_slot(c, welcome.session);
         c->token = (struct token){.node = welcome.node,
@@ -124,10 +133,10 @@ static int drain(struct guest_client *c)
 /* Have a connection that is in step: one whose node has gone is replaced. */
 static int ready(struct guest_client *c, const struct session_hello *hello)
 {
-    if (c->fd >= 0 && drain(c) != 0) {
+    if (c->fd >= 0 && !c->greeting && drain(c) != 0) {
         guest_client_drop(c);
     }
-    return c->fd >= 0 ? 0 : establish(c, hello);
+    return c->fd >= 0 && !c->greeting ? 0 : establish(c, hello);
 }
 
 static int lock_answer(struct guest_client *c, const struct session_message *m,
@@ -166,7 +175,7 @@ int guest_client_lock(struct guest_client *c, const struct session_hello *hello,
     if (rc == -ETIMEDOUT) {
         rc = send_kind(c, SESSION_PARK);
         if (rc == 0) {
-            rc = guest_talk_receive(c, guest_talk_in_ms(ANSWER_WAIT_MS), &m);
+            rc = guest_talk_receive(c, guest_talk_in_ms(NODE_WAIT_MS), &m);
         }
     }
     return rc == 0 ? lock_answer(c, &m, position) : guest_talk_broken(c, rc);
@@ -180,7 +189,7 @@ static enum line look_at_line(struct guest_client *c)
     uint8_t byte;
     ssize_t n;
 
-    if (c->fd < 0) {
+    if (c->fd < 0 || c->greeting) {
         return LINE_BROKEN;
     }
     n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -201,7 +210,8 @@ bool guest_client_alive(struct guest_client *c)
 
 bool guest_client_kept(const struct guest_client *c)
 {
-    return c->fd >= 0 && c->slot != NULL && slot_is_kept(c->slot, c->session);
+    return c->fd >= 0 && !c->greeting && c->slot != NULL &&
+           slot_is_kept(c->slot, c->session);
 }
 
 bool guest_client_retake(struct guest_client *c)

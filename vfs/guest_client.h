@@ -25,6 +25,7 @@
 struct guest_client {
     const char *path;       /* of the socket; borrowed */
     int fd;                 /* -1: not connected */
+    bool greeting;          /* connected, but not welcomed yet */
     bool parked;            /* a LOCK of ours is in the node's queue */
     bool granted;           /* and this one was granted */
     struct slot_page *slot; /* NULL: the lock is always asked for */

@@ -27,7 +27,7 @@ static int ask_again(struct guest_client *c, uint64_t deadline_us,
                      struct session_message *m)
 {
     struct session_welcome welcome;
-    int rc = guest_talk_connect(c, &welcome);
+    int rc = guest_talk_connect(c, ANSWER_WAIT_MS, &welcome);
 
     if (rc == 0) {
         m->kind = SESSION_RESUME;

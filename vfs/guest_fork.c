@@ -29,6 +29,7 @@ static void in_child(void)
         if (c->fd >= 0) {
             close(c->fd);
             c->fd = -1;
+            c->greeting = false;
         }
         if (c->slot_fd >= 0) {
             close(c->slot_fd); /* the mapping is not the child's anyway */

@@ -104,14 +104,18 @@ int guest_talk_broken(struct guest_client *c, int err)
                                : "the connection to the node broke");
 }
 
-static int greet(struct guest_client *c, struct session_welcome *welcome)
+/* Also of a greeting that was sent earlier. */
+static int hear_welcome(struct guest_client *c, uint64_t wait_ms,
+                        struct session_welcome *welcome)
 {
-    struct session_message m = {.kind = SESSION_HELLO, .hello = c->hello};
-    int rc = guest_talk_send(c, &m);
+    struct session_message m;
+    int rc = guest_talk_receive(c, guest_talk_in_ms(wait_ms), &m);
 
-    if (rc == 0) {
-        rc = guest_talk_receive(c, guest_talk_in_ms(ANSWER_WAIT_MS), &m);
+    if (rc == -ETIMEDOUT) {
+        c->greeting = true;
+        return guest_talk_fail(c, ERR_NOT_FOUND, "the node does not answer");
     }
+    c->greeting = false;
     if (rc != 0) {
         return guest_talk_broken(c, rc);
     }
@@ -127,9 +131,18 @@ static int greet(struct guest_client *c, struct session_welcome *welcome)
     return 0;
 }
 
-int guest_talk_connect(struct guest_client *c, struct session_welcome *welcome)
+static int greet(struct guest_client *c)
 {
-    int rc = guest_socket_connect(c->path, &c->fd);
+    struct session_message m = {.kind = SESSION_HELLO, .hello = c->hello};
+    int rc = guest_talk_send(c, &m);
+
+    return rc == 0 ? 0 : guest_talk_broken(c, rc);
+}
+
+int guest_talk_connect(struct guest_client *c, uint64_t wait_ms,
+                       struct session_welcome *welcome)
+{
+    int rc = c->greeting ? 0 : guest_socket_connect(c->path, &c->fd);
 
     if (rc != 0) {
         snprintf(c->text, sizeof c->text,
@@ -139,5 +152,6 @@ int guest_talk_connect(struct guest_client *c, struct session_welcome *welcome)
                  err_str(rc));
         return ERR_NOT_FOUND;
     }
-    return greet(c, welcome);
+    rc = c->greeting ? 0 : greet(c);
+    return rc == 0 ? hear_welcome(c, wait_ms, welcome) : rc;
 }

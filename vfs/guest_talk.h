@@ -25,7 +25,10 @@ int guest_talk_send(struct guest_client *c, const struct session_message *m);
 int guest_talk_receive(struct guest_client *c, uint64_t deadline_us,
                        struct session_message *m);
 
-/* Connect and greet. */
-int guest_talk_connect(struct guest_client *c, struct session_welcome *welcome);
+/* Connect and greet, or go on waiting for the answer to an earlier greeting.
+ * When the node says nothing for `wait_ms`, c->greeting says that its answer
+ * may still come. */
+int guest_talk_connect(struct guest_client *c, uint64_t wait_ms,
+                       struct session_welcome *welcome);
 
 #endif

@@ -5,13 +5,12 @@
 #include "base/limits.h"
 #include "wire/page.h"
 
-#define LEASE_BYTES 32
 #define IMAGE_BYTES 64
 #define PREFER_BYTES 12
 
 int host_lease_encode(const struct host_lease *l, struct buf *out)
 {
-    uint8_t *p = buf_room(out, LEASE_BYTES);
+    uint8_t *p = buf_room(out, HOST_LEASE_BYTES);
 
     if (p == NULL) {
         return out->err;
@@ -19,7 +18,11 @@ int host_lease_encode(const struct host_lease *l, struct buf *out)
     memcpy(p, l->db.b, 16);
     put_le64(p + 16, l->epoch);
     put_le64(p + 24, l->index);
-    buf_added(out, LEASE_BYTES);
+    put_le64(p + 32, l->term);
+    put_le64(p + 40, l->stamp);
+    put_le64(p + 48, l->us);
+    put_le64(p + 56, l->node);
+    buf_added(out, HOST_LEASE_BYTES);
     return 0;
 }
 
@@ -27,12 +30,16 @@ int host_lease_decode(const void *bytes, size_t len, struct host_lease *l)
 {
     const uint8_t *p = bytes;
 
-    if (len != LEASE_BYTES) {
+    if (len != HOST_LEASE_BYTES) {
         return ERR_CORRUPT;
     }
     memcpy(l->db.b, p, 16);
     l->epoch = get_le64(p + 16);
     l->index = get_le64(p + 24);
+    l->term = get_le64(p + 32);
+    l->stamp = get_le64(p + 40);
+    l->us = get_le64(p + 48);
+    l->node = get_le64(p + 56);
     return 0;
 }
 

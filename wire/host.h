@@ -23,18 +23,30 @@ enum host_kind {
     HOST_IMAGE_MORE,                /* which of these pages are others? */
     HOST_IMAGE_PAGES,               /* those, as an ENTRY_PART */
     HOST_IMAGE_END,                 /* the reader may be closed */
+    HOST_LEASE_PROBE,               /* from the leader: do I lead? */
+    HOST_LEASE_ALIVE,               /* to the leader: you do, in this term */
+    HOST_LEASE_TAKE,                /* to the leader of before: what is held? */
+    HOST_LEASE_TABLE,               /* from it: this, and I grant no more */
     HOST_PREFER = PACKET_HOST + 24, /* leadership was moved by hand */
     HOST_VERIFY_ASK,                /* wire/verify.h */
     HOST_VERIFY_ANSWER
 };
 
-/* The four lease packets. A grant names the leader's last log index: the holder
- * waits until its state machine has applied it. */
+/* The lease packets; node/leases.c says who sends what when. What a kind has no
+ * use for is 0. A TABLE is one of these with the term, then one for each lease
+ * that is held. Times are microseconds of the clock of whoever sends a request;
+ * the answer brings them back. */
 struct host_lease {
     struct uuid db;
-    uint64_t epoch; /* counts the leader's grants; 0 in an ask */
-    uint64_t index; /* in a grant */
+    uint64_t epoch; /* counts grants, over all leaders; 0 in a first ask */
+    uint64_t index; /* GRANT: the leader's last log index */
+    uint64_t term;  /* of the leader; TAKE: of the new one */
+    uint64_t stamp; /* when it was asked or probed */
+    uint64_t us;    /* GRANT: valid so long after `stamp`; TABLE: from now on */
+    uint64_t node;  /* TABLE: who holds it */
 };
+
+#define HOST_LEASE_BYTES 64u
 
 /* The image packets; `id` is the asker's, random, and names the transfer. */
 struct host_image {
@@ -65,6 +77,7 @@ int host_prefer_encode(const struct host_prefer *p, struct buf *out);
 int host_prefer_decode(const void *bytes, size_t len, struct host_prefer *p);
 
 int host_lease_encode(const struct host_lease *l, struct buf *out);
+/* Exactly one. */
 int host_lease_decode(const void *bytes, size_t len, struct host_lease *l);
 int host_image_encode(const struct host_image *m, struct buf *out);
 int host_image_decode(const void *bytes, size_t len, struct host_image *m);

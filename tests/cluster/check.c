@@ -199,7 +199,13 @@ void check_applied(struct sim_node *n, unsigned group, uint64_t index)
 
 /* ---- what sessions are told ---------------------------------------------- */
 
-void check_granted(struct sim_node *n, unsigned db, const struct position *p)
+uint64_t check_acknowledged(struct sim *s, unsigned db)
+{
+    return s->check->dbs[db].acknowledged;
+}
+
+void check_granted(struct sim_node *n, unsigned db, const struct position *p,
+                   uint64_t least)
 {
     const struct model_db *m = &n->sim->check->dbs[db];
     const struct file *f = &n->files[db];
@@ -213,6 +219,11 @@ void check_granted(struct sim_node *n, unsigned db, const struct position *p)
                   "node %u db %u: a turn at %" PRIu64
                   ", but the file does not hold that state",
                   n->number + 1, db, p->txid);
+    } else if (p->txid < least && !n->sim->forges) {
+        violation(n->sim,
+                  "node %u db %u: a stale turn at %" PRIu64 ", when %" PRIu64
+                  " was acknowledged before",
+                  n->number + 1, db, p->txid, least);
     }
 }
 
@@ -234,7 +245,7 @@ void check_published(struct sim_node *n, unsigned db, const struct position *p)
 void check_committed(struct sim_node *n, unsigned db, const struct token *t,
                      const struct position *p)
 {
-    const struct model_db *m = &n->sim->check->dbs[db];
+    struct model_db *m = &n->sim->check->dbs[db];
     uint64_t txid = map_get(&n->sim->check->accepted, token_key(db, t));
     const struct model_state *state = model_state(m, p->txid);
 
@@ -251,6 +262,8 @@ void check_committed(struct sim_node *n, unsigned db, const struct token *t,
                   ", the log has it at "
                   "%" PRIu64,
                   n->number + 1, db, p->txid, txid);
+    } else if (txid > m->acknowledged) {
+        m->acknowledged = txid;
     }
 }
 

@@ -36,6 +36,7 @@ struct model_db {
     char name[DB_NAME_MAX + 1];
     struct uuid uuid;
     struct position position;
+    uint64_t acknowledged; /* the newest txid that a session was told */
     struct file_state now;
     struct model_state *states; /* by txid */
     size_t cap;

@@ -5,7 +5,6 @@
 
 #define DOWN_MAX_US (6 * SECOND)
 #define BLOCK_MAX_US (8 * SECOND)
-#define FORGED_EPOCH 1000000u /* no leader counts so far */
 
 struct later {
     unsigned from, to;
@@ -14,7 +13,7 @@ struct later {
 
 struct forged {
     struct sim_node *node;
-    uint64_t life;
+    uint64_t life, epoch;
     unsigned db;
 };
 
@@ -137,17 +136,36 @@ static void isolate(struct sim *s)
     }
 }
 
-static void split(struct sim *s)
+static void split_into(struct sim *s, uint64_t sides, uint64_t us)
 {
-    uint64_t us = draw(s, BLOCK_MAX_US);
-    uint64_t sides = draw(s, 1u << s->n_nodes);
-
     s->report.partitions++;
     for (unsigned a = 0; a < s->n_nodes; a++) {
         for (unsigned b = a + 1; b < s->n_nodes; b++) {
             if (((sides >> a ^ sides >> b) & 1) != 0) {
                 block(s, a, b, true, us);
             }
+        }
+    }
+}
+
+static void split(struct sim *s)
+{
+    uint64_t us = draw(s, BLOCK_MAX_US);
+
+    split_into(s, draw(s, 1u << s->n_nodes), us);
+}
+
+/* A leader is alone with one other node, which may hold a lease of it. */
+static void split_off_leader(struct sim *s)
+{
+    unsigned group = (unsigned)draw(s, SIM_SHARDS);
+    uint64_t with = draw(s, s->n_nodes);
+
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        if (s->nodes[i].leads[group] != 0) {
+            split_into(s, 1ull << i | 1ull << with,
+                       draw_between(s, SECOND, BLOCK_MAX_US));
+            return;
         }
     }
 }
@@ -186,16 +204,38 @@ static void change_net(struct sim *s)
 
 /* ---- what is asked for --------------------------------------------------- */
 
+static void move_leader_to(struct sim *s, struct sim_node *n, unsigned group,
+                           unsigned to)
+{
+    if (n->alive && n->leads[group] != 0 &&
+        groups_transfer(n->node.groups, group, to + 1) == 0) {
+        s->report.transfers++;
+        node_turn_soon(n);
+    }
+}
+
 static void move_leader(struct sim *s)
 {
     struct sim_node *n = any_node(s);
     unsigned group = (unsigned)draw(s, SIM_SHARDS);
 
-    if (n->alive && n->leads[group] != 0 &&
-        groups_transfer(n->node.groups, group, draw(s, s->plan.voters) + 1) ==
-            0) {
-        s->report.transfers++;
-        node_turn_soon(n);
+    move_leader_to(s, n, group, (unsigned)draw(s, s->plan.voters));
+}
+
+/* Some node sees the old leader, but not the new one. */
+static void move_leader_unseen(struct sim *s)
+{
+    unsigned group = (unsigned)draw(s, SIM_SHARDS);
+    unsigned to = (unsigned)draw(s, s->plan.voters);
+    unsigned blind = (unsigned)draw(s, s->n_nodes);
+
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        if (s->nodes[i].leads[group] != 0 && i != to && i != blind &&
+            blind != to) {
+            block(s, blind, to, true, draw(s, 4 * SECOND));
+            move_leader_to(s, &s->nodes[i], group, to);
+            return;
+        }
     }
 }
 
@@ -233,13 +273,14 @@ static void damage_file(struct sim *s)
     f->version++;
 }
 
-/* A lease is never evidence: a leader may forget who holds one, and a node may
- * believe that it has one. */
+/* For what is written a lease is never evidence: in some runs a leader may
+ * forget who holds one, and a node may believe that it has one. What is read
+ * there may be stale (check_granted). */
 static void forget_leases(struct sim *s)
 {
     struct sim_node *n = any_node(s);
 
-    if (n->alive) {
+    if (n->alive && s->forges) {
         lease_table_clear(&n->node.group[draw(s, SIM_SHARDS)].leases);
     }
 }
@@ -250,7 +291,7 @@ static void on_forged(struct sim *s, void *data)
 
     (void)s;
     if (f->node->life == f->life) {
-        slot_lease_recalled(&f->node->dbs[f->db], FORGED_EPOCH);
+        lease_recalled(&f->node->dbs[f->db], f->epoch);
         node_turn_soon(f->node);
     }
 }
@@ -259,15 +300,21 @@ static void forge_lease(struct sim *s)
 {
     struct sim_node *n = any_node(s);
     unsigned db = (unsigned)draw(s, SIM_DBS);
+    const struct database *d = &n->dbs[db];
+    struct host_lease l = {.stamp = s->now_us + n->node.env.start,
+                           .us = s->times.lease_us};
     struct forged *f;
 
-    if (!n->alive || n->dbs[db].m == NULL) {
+    if (!n->alive || n->dbs[db].m == NULL || !s->forges) {
         return;
     }
-    slot_lease_granted(&n->dbs[db], FORGED_EPOCH, 0);
+    l.term = n->node.env.term(&n->node, d->group);
+    l.epoch = 1 + (d->lease.held ? d->lease.epoch : d->lease.released);
+    lease_granted(&n->dbs[db], &l);
     node_turn_soon(n);
     f = sim_after(s, draw(s, 2 * SECOND), on_forged, sizeof *f);
-    *f = (struct forged){.node = n, .life = n->life, .db = db};
+    *f =
+        (struct forged){.node = n, .life = n->life, .db = db, .epoch = l.epoch};
 }
 
 /* ---- at a bad moment ------------------------------------------------------
@@ -330,11 +377,31 @@ void faults_moment(struct sim_node *n)
 
 static void something_happens(struct sim *s)
 {
-    static void (*const faults[])(struct sim *) = {
-        stall_disk,    change_disk,   fill_disk,   isolate,     split,
-        block_one_way, block_one_way, break_link,  break_link,  change_net,
-        move_leader,   move_leader,   kill_guest,  damage_file, fail_disk,
-        forget_leases, forget_leases, forge_lease, forge_lease, forge_lease};
+    static void (*const faults[])(struct sim *) = {stall_disk,
+                                                   change_disk,
+                                                   fill_disk,
+                                                   isolate,
+                                                   split,
+                                                   split_off_leader,
+                                                   split_off_leader,
+                                                   move_leader_unseen,
+                                                   move_leader_unseen,
+                                                   move_leader_unseen,
+                                                   block_one_way,
+                                                   block_one_way,
+                                                   break_link,
+                                                   break_link,
+                                                   change_net,
+                                                   move_leader,
+                                                   move_leader,
+                                                   kill_guest,
+                                                   damage_file,
+                                                   fail_disk,
+                                                   forget_leases,
+                                                   forget_leases,
+                                                   forge_lease,
+                                                   forge_lease,
+                                                   forge_lease};
     uint64_t what = draw(s, sizeof faults / sizeof faults[0] + 6);
 
     if (what < 4) {
@@ -371,6 +438,7 @@ static void change_times(struct sim *s)
         s->times.idle_us = draw_between(s, 50 * MS, 5 * SECOND);
         s->times.keep_us = draw_between(s, MS, 200 * MS);
         s->times.quantum_us = draw(s, 20 * MS);
+        s->times.lease_us = draw_between(s, 20 * MS, SECOND);
         s->times.offer_us = draw_between(s, MS, 50 * MS);
         s->answer_us = chance(s, 1, 2) ? s->times.deadline_us + 3 * SECOND
                                        : draw_between(s, 50 * MS, 3 * SECOND);
@@ -381,6 +449,7 @@ void faults_begin(struct sim *s)
 {
     s->faulty = true;
     change_times(s);
+    s->forges = chance(s, 1, 4);
     s->net.orderly = chance(s, 1, 2);
     s->rest_us = chance(s, 1, 3) ? 2 * MS : 20 * MS;
     s->moments = (unsigned)(chance(s, 1, 3) ? 0 : draw(s, 15));

@@ -63,6 +63,10 @@ static void rest(struct guest *g)
 
     let_go(g);
     become(g, GUEST_IDLE);
+    if (g->reads) {
+        step_after(g, draw(s, 2 * MS));
+        return;
+    }
     step_after(
         g, chance(s, 1, 4) ? draw(s, 50 * s->rest_us) : draw(s, s->rest_us));
 }
@@ -104,6 +108,10 @@ static void go_on(struct guest *g)
     struct sim *s = g->node->sim;
 
     become(g, GUEST_WRITING);
+    if (g->reads) {
+        step_after(g, draw(s, 200));
+        return;
+    }
     step_after(g, chance(s, 1, 40) ? draw(s, 8 * SECOND) : draw(s, 10 * MS));
 }
 
@@ -120,7 +128,7 @@ static void got_slot(struct guest *g)
         step_after(g, draw(s, 2 * MS));
         return;
     }
-    check_granted(g->node, g->db, &g->base);
+    check_granted(g->node, g->db, &g->base, g->least);
     go_on(g);
 }
 
@@ -152,6 +160,7 @@ static void begin(struct guest *g)
     struct sim *s = g->node->sim;
 
     g->seen = g->node->files[g->db].version;
+    g->least = check_acknowledged(s, g->db);
     if ((!s->calm || g->asked > 0) && retake(g)) {
         got_slot(g);
         return;
@@ -182,7 +191,7 @@ static void propose(struct guest *g)
     struct sim *s = g->node->sim;
     unsigned parts;
 
-    if (g->conn == NULL || (!s->calm && chance(s, 1, 10))) {
+    if (g->conn == NULL || (!s->calm && chance(s, g->reads ? 9 : 1, 10))) {
         unlock(g, UNLOCK_NOTHING); /* a rollback */
         return;
     }
@@ -415,6 +424,7 @@ void guests_init(struct sim_node *n)
         g->node = n;
         g->number = i;
         g->db = i % SIM_DBS;
+        g->reads = n->sim->plan.readers && i / SIM_DBS == 1;
         step_after(g, draw(n->sim, 3 * SECOND));
     }
 }

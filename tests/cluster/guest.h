@@ -35,7 +35,9 @@ struct guest {
     enum guest_state state;
     uint64_t step;    /* counts states: what waits in an older one is void */
     uint64_t seen;    /* version of the file in its snapshot */
+    uint64_t least;   /* acknowledged when its transaction began */
     uint32_t session; /* its number: in tokens and in the slot word */
+    bool reads;       /* most of its transactions only read */
     bool lives;       /* the lock that says so is held, for that number */
     bool granted;     /* over this connection */
     bool resumed;     /* over another one */

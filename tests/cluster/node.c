@@ -158,11 +158,20 @@ static uint64_t env_leader(void *data, unsigned group)
     return n->groups == NULL ? 0 : groups_leader(n->groups, group);
 }
 
+static uint64_t env_term(void *data, unsigned group)
+{
+    struct node *n = data;
+
+    return n->groups == NULL ? 0 : groups_term(n->groups, group);
+}
+
 static uint64_t env_applied(void *data, unsigned group)
 {
     struct node *n = data;
 
-    return groups_applied(n->groups, group);
+    return sim_node_of(n)->sim->plan.mutant == MUTANT_UNREAD_LOG
+               ? UINT64_MAX
+               : groups_applied(n->groups, group);
 }
 
 static bool env_fresh(void *data, unsigned group)
@@ -186,22 +195,15 @@ static bool env_disk_full(void *data, char *out, size_t size)
     return n->groups != NULL && groups_disk_full(n->groups, out, size);
 }
 
-static void env_lease_ask(void *data, struct database *db)
+static void env_lease_send(void *data, struct database *db, uint8_t kind,
+                           const struct host_lease *l)
 {
     struct node *n = data;
-    struct host_lease l = {.db = db->m->uuid};
 
-    host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_ASK,
-                    db->group, &l);
-}
-
-static void env_lease_release(void *data, struct database *db, uint64_t epoch)
-{
-    struct node *n = data;
-    struct host_lease l = {.db = db->m->uuid, .epoch = epoch};
-
-    host_lease_send(n, groups_leader(n->groups, db->group), HOST_LEASE_RELEASE,
-                    db->group, &l);
+    if (n->groups != NULL) {
+        host_lease_send(n, groups_leader(n->groups, db->group), kind, db->group,
+                        l);
+    }
 }
 
 static void env_wake(void *data, struct database *db)
@@ -236,12 +238,12 @@ static void fill_env(struct sim_node *n)
                                   .now_us = env_now,
                                   .propose = env_propose,
                                   .leader = env_leader,
+                                  .term = env_term,
                                   .applied = env_applied,
                                   .quorum_fresh = env_fresh,
                                   .why_no_quorum = env_why,
                                   .disk_full = env_disk_full,
-                                  .lease_ask = env_lease_ask,
-                                  .lease_release = env_lease_release,
+                                  .lease_send = env_lease_send,
                                   .session_send = server_send,
                                   .wake = env_wake,
                                   .wake_after = env_wake_after};

@@ -19,7 +19,8 @@ struct sim_plan sim_plan_of(uint64_t seed)
 {
     struct sim_plan p = {.seed = seed, .voters = 3};
 
-    if (seed % 5 == 3) {
+    p.readers = seed % 3 == 0;
+    if (p.readers || seed % 5 == 3) {
         p.voters = 5;
     } else if (seed % 5 == 4) {
         p.replicas = 1;

@@ -46,7 +46,8 @@ enum sim_mutant {
     MUTANT_EARLY_ACK,  /* the disk calls writes durable before they are */
     MUTANT_LOST_VOTE,  /* votes are forgotten by a crash */
     MUTANT_NO_FENCE,   /* who asks what became of a commit hears: nothing */
-    MUTANT_SAY_FAILED  /* an unknown outcome is told as a failure */
+    MUTANT_SAY_FAILED, /* an unknown outcome is told as a failure */
+    MUTANT_UNREAD_LOG  /* turns are granted before the log has been read */
 };
 
 /* Guard filters that are switched off, a bit each (switch_filters.c). */
@@ -64,8 +65,9 @@ enum sim_filter {
 struct sim_plan {
     uint64_t seed;
     unsigned voters, replicas;
-    bool print; /* the trace, to stdout */
-    bool quiet; /* no guests and no faults by themselves: a directed run */
+    bool print;   /* the trace, to stdout */
+    bool readers; /* some sessions seldom write, and hardly rest */
+    bool quiet;   /* no guests and no faults by themselves: a directed run */
     enum sim_mutant mutant;
     unsigned off;       /* enum sim_filter, a mask */
     uint64_t faults_us; /* how long faults happen */
@@ -299,8 +301,12 @@ void check_leader(struct sim_node *n, unsigned group, uint64_t term);
 /* An entry is written to a node's log, behind one of term `before`. */
 void check_written(struct sim_node *n, unsigned group, uint64_t index,
                    uint64_t before, const struct raft_entry *e);
-/* A session was granted the slot: its file shows the database at `base`. */
-void check_granted(struct sim_node *n, unsigned db, const struct position *p);
+/* A session was granted the slot, or took it again: its file shows the database
+ * at `p`, and with it every transaction up to `least`. */
+void check_granted(struct sim_node *n, unsigned db, const struct position *p,
+                   uint64_t least);
+/* The newest transaction that any session was told to have committed. */
+uint64_t check_acknowledged(struct sim *s, unsigned db);
 void check_committed(struct sim_node *n, unsigned db, const struct token *t,
                      const struct position *p);
 /* What a session has just made visible is the database at `p`. */
@@ -335,6 +341,7 @@ struct sim {
     unsigned n_nodes;
     struct net net;
     struct check *check;
+    bool forges;       /* leases are forgotten and forged */
     bool faulty, calm; /* faults happen; guests begin nothing by themselves */
     struct db_times times;
     uint64_t rest_us;   /* between two transactions of a guest, at most */

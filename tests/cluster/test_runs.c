@@ -118,6 +118,12 @@ static void an_unknown_outcome_called_a_failure_is_noticed(void **state)
     assert_noticed(MUTANT_SAY_FAILED);
 }
 
+static void a_turn_that_shows_an_old_state_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_UNREAD_LOG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +134,7 @@ int main(void)
         cmocka_unit_test(votes_that_are_forgotten_are_noticed),
         cmocka_unit_test(a_commit_resumed_without_a_fence_is_noticed),
         cmocka_unit_test(an_unknown_outcome_called_a_failure_is_noticed),
+        cmocka_unit_test(a_turn_that_shows_an_old_state_is_noticed),
     };
 
     cmocka_set_test_filter(getenv("MARMOT_TEST"));

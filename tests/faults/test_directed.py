@@ -1,6 +1,5 @@
 """Faults at a chosen place: what a random run has found, made certain."""
 
-import os
 import re
 import shutil
 import signal
@@ -43,11 +42,6 @@ class Directed(Case):
             self.assertGreaterEqual(count, least, "a stale strict read")
 
 
-KNOWN_GAP = ("known gap (docs/TESTING.md): a lease is no proof that nobody else "
-             "was granted one; MARMOT_STRICT=1 runs it")
-
-
-@unittest.skipUnless(os.environ.get("MARMOT_STRICT"), KNOWN_GAP)
 class StrictReads(Directed):
     """A transaction that has begun with BEGIN IMMEDIATE sees everything that
     was acknowledged before, anywhere."""

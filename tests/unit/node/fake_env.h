@@ -62,23 +62,28 @@ struct world {
     uint64_t now_us, wake_at_us; /* 0 = no wake time */
     bool woken;
 
-    uint64_t leader, applied;
-    bool fresh;           /* a quorum was heard lately */
-    int propose_rv;       /* not 0: entries do not leave this node */
-    struct list flight;   /* world_entry: proposed, not yet in the log */
-    struct list seen;     /* world_entry: one of each that was ever proposed */
-    unsigned n_proposed;  /* copies that left */
-    struct checksum file; /* what the local file holds */
-    uint64_t known_sum;   /* of it when the applier last had it in hand */
-    unsigned n_foreign;   /* times it found something else there */
-    struct checksum log;  /* what the log says the database holds */
+    uint64_t leader, term, applied;
+    bool mute;             /* no leader renews a lease by itself, */
+    bool renews;           /* as it would now: `ask` */
+    struct host_lease ask; /* the last question */
+    bool fresh;            /* a quorum was heard lately */
+    int propose_rv;        /* not 0: entries do not leave this node */
+    struct list flight;    /* world_entry: proposed, not yet in the log */
+    struct list seen;      /* world_entry: one of each that was ever proposed */
+    unsigned n_proposed;   /* copies that left */
+    struct checksum file;  /* what the local file holds */
+    uint64_t known_sum;    /* of it when the applier last had it in hand */
+    unsigned n_foreign;    /* times it found something else there */
+    struct checksum log;   /* what the log says the database holds */
     unsigned n_accepted;
     bool job_waits; /* jobs on the file end by world_job_done only */
     bool backfill_due, reset_due; /* the WAL is to be written back */
     enum world_job { JOB_SCAN, JOB_APPEND, JOB_BACKFILL, JOB_RESET } job;
     struct list batch;
 
-    unsigned n_asked, n_released; /* leases */
+    /* Leases: questions that nobody answers by himself, and those of the holder
+     * to whoever had granted it. */
+    unsigned n_asked, n_renewed, n_released;
     uint64_t released_epoch;
 
     uint64_t n_images; /* page images made, so that none is like another */
@@ -336,12 +341,20 @@ static inline void world_step(struct world *w)
     slot_step(db);
 }
 
+static inline void world_answer(struct world *w, uint64_t epoch,
+                                uint64_t index);
+
 /* All that is due now. */
 static inline void world_turn(struct world *w)
 {
     for (int i = 0; w->woken; i++) {
         assert_true(i < WORLD_STEPS_MAX); /* it wakes itself for ever */
         w->woken = false;
+        if (w->renews) {
+            world_answer(w, w->ask.epoch,
+                         w->applied > w->db.lease.index ? w->applied
+                                                        : w->db.lease.index);
+        }
         world_step(w);
     }
 }
@@ -404,25 +417,52 @@ static inline void world_why(void *data, unsigned group, char *out, size_t size)
     snprintf(out, size, "no quorum: 1 of 3 reachable");
 }
 
-static inline void world_lease_ask(void *data, struct database *db)
+static inline uint64_t world_term(void *data, unsigned group)
+{
+    (void)group;
+    return ((struct world *)data)->term;
+}
+
+/* Epochs of a later term are higher; tests count from 1 in each. */
+static inline uint64_t world_epoch(const struct world *w, uint64_t epoch)
+{
+    return w->term << 32 | epoch;
+}
+
+static inline void world_lease_send(void *data, struct database *db,
+                                    uint8_t kind, const struct host_lease *l)
 {
     struct world *w = data;
 
     assert_non_null(db->m);
-    w->n_asked++;
+    if (kind == HOST_LEASE_RELEASE) {
+        w->n_released++;
+        w->released_epoch = l->epoch & UINT32_MAX;
+        if (w->on_release != NULL) {
+            w->on_release(w);
+        }
+        return;
+    }
+    assert_int_equal(kind, HOST_LEASE_ASK);
+    w->ask = *l;
+    w->renews = !w->mute && l->epoch != 0;
+    w->n_renewed += w->renews;
+    w->n_asked += !w->renews;
+    w->woken = w->woken || w->renews;
 }
 
-static inline void world_lease_release(void *data, struct database *db,
-                                       uint64_t epoch)
+/* The leader's grant, for what was asked last. */
+static inline void world_answer(struct world *w, uint64_t epoch, uint64_t index)
 {
-    struct world *w = data;
+    struct host_lease l = {.db = w->db.m->uuid,
+                           .epoch = epoch,
+                           .index = index,
+                           .term = w->term,
+                           .stamp = w->ask.stamp,
+                           .us = w->env.times.lease_us};
 
-    (void)db;
-    w->n_released++;
-    w->released_epoch = epoch;
-    if (w->on_release != NULL) {
-        w->on_release(w);
-    }
+    w->renews = false;
+    lease_granted(&w->db, &l);
 }
 
 static inline void world_send(void *data, struct session *s,
@@ -481,11 +521,11 @@ static inline void world_fill_env(struct world *w)
                              .now_us = world_now,
                              .propose = world_propose,
                              .leader = world_leader,
+                             .term = world_term,
                              .applied = world_applied,
                              .quorum_fresh = world_fresh,
                              .why_no_quorum = world_why,
-                             .lease_ask = world_lease_ask,
-                             .lease_release = world_lease_release,
+                             .lease_send = world_lease_send,
                              .session_send = world_send,
                              .wake = world_wake,
                              .wake_after = world_wake_after};
@@ -526,6 +566,7 @@ static inline struct world *world_open(uint32_t pages)
     assert_non_null(w);
     w->now_us = 1000000000;
     w->leader = NODE_HERE;
+    w->term = 1;
     w->fresh = true;
     list_init(&w->flight);
     list_init(&w->seen);

@@ -93,23 +93,31 @@ static inline void world_foreign(struct world *w)
 static inline void world_lead(struct world *w, uint64_t leader)
 {
     w->leader = leader;
-    slot_lease_lost(&w->db);
+    w->term++;
+    lease_leader_changed(&w->db);
     proposal_leader_changed(&w->db);
     world_settle(w);
 }
 
 /* ---- leases -------------------------------------------------------------- */
 
-/* The leader's grant, valid at once. */
+/* The leader's grant, asked for just now. */
+static inline void world_grant_at(struct world *w, uint64_t epoch,
+                                  uint64_t index)
+{
+    w->ask.stamp = w->env.start + w->now_us;
+    world_answer(w, world_epoch(w, epoch), index);
+    world_settle(w);
+}
+
 static inline void world_grant(struct world *w, uint64_t epoch)
 {
-    slot_lease_granted(&w->db, epoch, w->applied);
-    world_settle(w);
+    world_grant_at(w, epoch, w->applied);
 }
 
 static inline void world_recall(struct world *w, uint64_t epoch)
 {
-    slot_lease_recalled(&w->db, epoch);
+    lease_recalled(&w->db, world_epoch(w, epoch));
     world_settle(w);
 }
 

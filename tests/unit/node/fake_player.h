@@ -129,11 +129,23 @@ static inline void player_on_grant(struct world *w, struct guest *g,
     assert_false(db->look_again);
     assert_int_equal(db->state, DB_READY);
     assert_true(db->lease.held && w->fresh);
+    assert_true(w->now_us < db->lease.until_us);
     assert_true(w->applied >= db->lease.index);
     assert_true(list_empty(&db->pending));
     assert_true(position_equal(&m->position, &db->m->position));
     assert_int_equal(w->file.sum, w->log.sum);
     assert_int_equal(db->checksum.sum, w->log.sum);
+}
+
+/* Nobody else holds a lease now that was granted before it was accepted. */
+static inline void check_may_be_told(const struct world *w)
+{
+    const struct database *db = &w->db;
+    bool here = db->lease.held && w->now_us < db->lease.until_us &&
+                db->lease.term == w->term;
+
+    assert_true(here ||
+                w->now_us - db->proposal->accepted_us >= w->env.times.lease_us);
 }
 
 static inline void player_on_answer(struct play *p, struct player *who,
@@ -142,7 +154,8 @@ static inline void player_on_answer(struct play *p, struct player *who,
     assert_int_equal(who->mood, M_PROPOSED);
     switch (m->kind) {
     case SESSION_COMMITTED:
-        assert_true(position_equal(&m->position, &p->w->db.m->position));
+        check_may_be_told(p->w);
+        assert_true(position_equal(&m->position, &p->w->db.proposal->position));
         seal(p, who->guest, F_COMMITTED);
         who->mood = M_PUBLISHES;
         break;

@@ -225,15 +225,50 @@ static void a_slot_is_not_kept_without_lease_or_quorum(void **state)
     struct world *w = *state;
     struct guest *g = keeper(w);
 
-    world_lead(w, NODE_THERE);
+    w->mute = true;
+    world_pass(w, w->env.times.lease_us);
     assert_false(guest_retake(w, g));
     guest_lock(w, g);
+    guest_not_told(g);
     world_grant(w, 2);
+    w->mute = false;
     guest_told(g, SESSION_GRANT);
     assert_true(guest_keep(w, g));
     look(w);
     w->fresh = false;
     look(w);
+    assert_false(guest_retake(w, g));
+}
+
+/* Even when the node has stopped and cannot take it back. */
+static void a_slot_is_not_kept_beyond_the_lease(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    w->mute = true;
+    world_pass(w, w->env.times.lease_us - w->env.times.keep_us);
+    assert_true(guest_keep(w, g));
+    look(w);
+    w->now_us = w->db.lease.until_us - 1;
+    assert_true(guest_retake(w, g));
+    assert_true(guest_leave(w, g, UNLOCK_NOTHING, true));
+    w->now_us++;
+    assert_false(guest_retake(w, g));
+}
+
+/* Its session is in a transaction all the time, and leaves it unseen. */
+static void a_slot_is_not_kept_when_the_lease_was_given_away(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    world_recall(w, 1);
+    world_pass(w, w->env.times.idle_us - 1);
+    assert_int_equal(w->n_released, 0);
+    world_pass(w, 1);
+    assert_int_equal(w->n_released, 1);
+    assert_true(guest_leave(w, g, UNLOCK_NOTHING, true));
     assert_false(guest_retake(w, g));
 }
 
@@ -409,6 +444,8 @@ int main(void)
         T(nothing_is_appended_while_a_keeper_has_taken_the_slot),
         T(what_is_accepted_elsewhere_takes_a_kept_slot_back_first),
         T(a_slot_is_not_kept_without_lease_or_quorum),
+        T(a_slot_is_not_kept_beyond_the_lease),
+        T(a_slot_is_not_kept_when_the_lease_was_given_away),
         T(a_recalled_lease_is_given_back_although_the_slot_is_kept),
         T(a_recalled_lease_waits_for_a_keeper_that_writes),
         T(a_keeper_that_asks_is_granted_as_any_other),

@@ -377,7 +377,7 @@ static void nothing_is_granted_before_the_lease_s_position_is_applied(
     struct guest *g = guest_open(w);
 
     guest_lock(w, g);
-    slot_lease_granted(&w->db, 1, w->applied + 2);
+    world_grant_at(w, 1, w->applied + 2);
     world_pass(w, 1000000);
     guest_not_told(g);
     w->applied++;
@@ -481,8 +481,8 @@ static void an_offer_that_can_no_longer_be_kept_becomes_a_wait_in_front(
     struct guest *g = offered(w), *other = guest_open(w);
 
     guest_lock(w, other);
-    slot_lease_lost(&w->db);
-    world_settle(w);
+    w->mute = true;
+    w->db.lease.until_us = w->now_us; /* it has run out */
     guest_lock(w, g);
     guest_not_told(g);
     world_pass(w, 2 * w->env.times.offer_us); /* it waits, it is not offered */

@@ -116,18 +116,165 @@ static void a_new_leader_is_asked_at_once(void **state)
     guest_told(g, SESSION_GRANT);
 }
 
-static void after_a_change_of_leader_an_idle_lease_is_worth_nothing(
+static void after_a_change_of_leader_a_lease_is_good_until_it_has_run_out(
     void **state)
 {
     struct world *w = *state;
     struct guest *g = guest_owner(w);
 
+    w->mute = true;
     guest_unlock(w, g, UNLOCK_NOTHING);
     world_lead(w, NODE_THERE);
+    guest_lock(w, g);
+    guest_told(g, SESSION_GRANT);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    world_pass(w, w->env.times.lease_us);
     guest_lock(w, g);
     guest_not_told(g);
     world_grant(w, 1); /* the new leader counts from 1 again */
     guest_told(g, SESSION_GRANT);
+}
+
+/* ---- how long it is good ------------------------------------------------- */
+
+static void a_lease_counts_from_when_it_was_asked_for(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_open(w);
+
+    w->mute = true;
+    guest_lock(w, g);
+    w->now_us += w->env.times.lease_us - 1; /* a slow answer */
+    world_answer(w, world_epoch(w, 1), w->applied);
+    world_settle(w);
+    guest_told(g, SESSION_GRANT);
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    w->now_us++;
+    guest_lock(w, g);
+    guest_not_told(g);
+}
+
+static void an_answer_that_comes_too_late_is_good_for_nothing(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_open(w);
+
+    w->mute = true;
+    guest_lock(w, g);
+    w->now_us += w->env.times.lease_us;
+    world_answer(w, world_epoch(w, 1), w->applied);
+    world_settle(w);
+    guest_not_told(g);
+    world_grant(w, 1); /* to the question that it asked next */
+    guest_told(g, SESSION_GRANT);
+}
+
+static void a_lease_in_use_is_renewed_and_an_idle_one_is_not(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+    unsigned renewed;
+
+    world_pass(w, 3000000);
+    assert_in_range(w->n_renewed, 10, 40);
+    assert_true(lease_is_good(&w->db));
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    world_pass(w, w->env.times.unused_us + w->env.times.lease_us);
+    assert_false(lease_is_good(&w->db));
+    renewed = w->n_renewed;
+    world_pass(w, 60000000);
+    assert_int_equal(w->n_renewed, renewed);
+}
+
+/* The question was on its way when the lease was given back. */
+static void a_lease_that_was_given_back_does_not_come_back(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    guest_unlock(w, g, UNLOCK_NOTHING);
+    world_recall(w, 1);
+    world_pass(w, w->env.times.quantum_us);
+    assert_int_equal(w->n_released, 1);
+    guest_lock(w, g);
+    world_grant(w, 1);
+    guest_not_told(g);
+    world_grant(w, 2);
+    guest_told(g, SESSION_GRANT);
+}
+
+static void a_grant_of_another_term_is_ignored(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_open(w);
+
+    struct host_lease old = {.epoch = world_epoch(w, 1),
+                             .term = w->term,
+                             .stamp = w->env.start + w->now_us,
+                             .us = w->env.times.lease_us};
+
+    guest_lock(w, g);
+    world_lead(w, NODE_THERE);
+    lease_granted(&w->db, &old);
+    world_settle(w);
+    guest_not_told(g);
+}
+
+/* ---- what a session may be told ------------------------------------------ */
+
+/* Its lease was given away, so that others may have read without it. */
+static void without_a_lease_a_commit_is_told_when_all_leases_have_run_out(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    world_recall(w, 1);
+    world_pass(w, w->env.times.idle_us);
+    assert_int_equal(w->n_released, 1);
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    guest_not_told(g);
+    world_pass(w, w->env.times.lease_us);
+    guest_not_told(g);
+    world_pass(w, w->env.times.lease_us);
+    guest_told(g, SESSION_COMMITTED);
+    guest_unlock(w, g, UNLOCK_PUBLISHED);
+    assert_int_equal(w->file.sum, w->log.sum);
+}
+
+static void with_a_lease_again_a_commit_is_told_at_once(void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w);
+
+    w->mute = true;
+    world_lead(w, NODE_THERE); /* the lease is good, but not this leader's */
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    guest_not_told(g);
+    w->ask.stamp = w->env.start + w->now_us;
+    world_answer(w, w->db.lease.epoch, w->applied);
+    world_settle(w);
+    guest_told(g, SESSION_COMMITTED);
+}
+
+static void a_session_that_ends_untold_leaves_its_commit_to_the_applier(
+    void **state)
+{
+    struct world *w = *state;
+    struct guest *g = guest_owner(w), *other = guest_open(w);
+
+    w->mute = true;
+    world_lead(w, NODE_THERE);
+    guest_last(w, g, 2);
+    world_deliver_all(w);
+    guest_not_told(g);
+    guest_close(w, g);
+    guest_lock(w, other);
+    world_grant(w, 1);
+    assert_int_equal(guest_told(other, SESSION_GRANT).position.txid, 1);
+    assert_int_equal(w->file.sum, w->log.sum);
 }
 
 /* ---- keeping ------------------------------------------------------------- */
@@ -312,6 +459,7 @@ static void a_holder_that_idled_may_still_commit_if_nobody_wrote(void **state)
     assert_int_equal(w->n_released, 1);
     guest_last(w, g, 2);
     world_deliver_all(w);
+    world_grant(w, 2); /* it asks for it again, to be told at once */
     guest_told(g, SESSION_COMMITTED);
     guest_unlock(w, g, UNLOCK_PUBLISHED);
     assert_int_equal(w->file.sum, w->log.sum);
@@ -356,7 +504,15 @@ int main(void)
         T(nobody_is_asked_for_a_database_that_the_group_does_not_know),
         T(when_the_last_waiting_session_has_gone_nobody_is_asked),
         T(a_new_leader_is_asked_at_once),
-        T(after_a_change_of_leader_an_idle_lease_is_worth_nothing),
+        T(after_a_change_of_leader_a_lease_is_good_until_it_has_run_out),
+        T(a_lease_counts_from_when_it_was_asked_for),
+        T(an_answer_that_comes_too_late_is_good_for_nothing),
+        T(a_lease_in_use_is_renewed_and_an_idle_one_is_not),
+        T(a_lease_that_was_given_back_does_not_come_back),
+        T(a_grant_of_another_term_is_ignored),
+        T(without_a_lease_a_commit_is_told_when_all_leases_have_run_out),
+        T(with_a_lease_again_a_commit_is_told_at_once),
+        T(a_session_that_ends_untold_leaves_its_commit_to_the_applier),
         T(a_lease_is_kept_until_somebody_else_asks),
         T(a_lease_that_nobody_waits_for_any_more_is_kept_and_given_back),
         T(a_recalled_lease_is_given_back_at_the_end_of_its_quantum),

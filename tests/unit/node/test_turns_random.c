@@ -62,13 +62,14 @@ static void lease_acts(struct play *p)
         world_recall(w, p->epoch - 1);
         break;
     case 2:
-        slot_lease_granted(&w->db, p->epoch, w->applied); /* twice */
+        world_answer(w, world_epoch(w, p->epoch), w->applied); /* twice */
         world_settle(w);
         break;
     default:
         if (w->n_asked > p->asks_answered) {
             p->asks_answered = w->n_asked;
-            slot_lease_granted(&w->db, ++p->epoch, w->applied + pick(p, 3));
+            world_answer(w, world_epoch(w, ++p->epoch),
+                         w->applied + pick(p, 3));
             world_settle(w);
         }
         break;
@@ -90,7 +91,10 @@ static void weather(struct play *p)
     static const int answers[] = {0, 0, 0, 0, ERR_FULL, ERR_NO_LEADER};
     struct world *w = p->w;
 
-    switch (pick(p, 10)) {
+    switch (pick(p, 11)) {
+    case 10:
+        w->mute = pick(p, 2) == 0;
+        break;
     case 0:
         w->fresh = pick(p, 4) != 0;
         break;
@@ -130,6 +134,7 @@ static void sun_comes_out(struct play *p)
     struct world *w = p->w;
 
     w->fresh = true;
+    w->mute = false;
     w->propose_rv = 0;
     w->lazy = w->job_waits = p->break_next = false;
     world_job_done(w);

@@ -373,16 +373,21 @@ static inline void fake_input(struct fake_node *f, int i)
     struct fake_session *s = &f->sessions[i];
     struct session_message m;
     uint8_t bytes[65536];
-    ssize_t n = recv(s->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    ssize_t n;
     size_t used;
 
+    if (f->silent) {
+        usleep(1000); /* it is read when there is an answer */
+        return;
+    }
+    n = recv(s->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n <= 0) {
         fake_forget(f, i);
         fake_step(f);
         return;
     }
     buf_append(&s->in, bytes, (size_t)n);
-    while (s->fd >= 0 && !f->silent && s->in.len > 0 &&
+    while (s->fd >= 0 && s->in.len > 0 &&
            session_decode(s->in.data, s->in.len, &m, &used) == 0) {
         fake_message(f, i, &m);
         if (s->fd >= 0) {

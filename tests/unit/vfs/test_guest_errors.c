@@ -379,6 +379,25 @@ static void a_write_on_a_silent_node_is_busy(void **state)
     fixture_free(f);
 }
 
+/* SQLite sleeps 200 ms in all; each attempt adds only a little to it. */
+static void a_silent_node_does_not_stretch_a_busy_timeout(void **state)
+{
+    struct fixture *f = fixture_new(SETUP);
+    sqlite3 *db = open_managed(f);
+    uint64_t began;
+
+    (void)state;
+    sqlite3_busy_timeout(db, 200);
+    FAKE(&f->node, f->node.silent = true);
+    began = clock_us();
+    assert_int_equal(try_sql(db, "INSERT INTO t(v) VALUES (1)"), SQLITE_BUSY);
+    assert_true(clock_us() - began < 2500000);
+    FAKE(&f->node, f->node.silent = false);
+    assert_unharmed(f, db, 1);
+    sqlite3_close(db);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(
             a_spilling_transaction_whose_node_went_away_is_an_io_error),
         cmocka_unit_test(a_write_on_a_silent_node_is_busy),
+        cmocka_unit_test(a_silent_node_does_not_stretch_a_busy_timeout),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

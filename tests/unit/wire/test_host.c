@@ -10,13 +10,17 @@
 #include "tests/unit/wire/mangle.h"
 #include "wire/host.h"
 
-#define LEASE_BYTES 32u /* docs/FORMATS.md */
+#define LEASE_BYTES 64u /* docs/FORMATS.md */
 #define IMAGE_BYTES 64u
 
 static const struct host_lease lease = {
     .db = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}},
     .epoch = 0x1112131415161718u,
-    .index = 0x2122232425262728u};
+    .index = 0x2122232425262728u,
+    .term = 0x3132333435363738u,
+    .stamp = 0x4142434445464748u,
+    .us = 0x5152535455565758u,
+    .node = 0x6162636465666768u};
 
 static struct host_image image_with(const void *part, size_t len)
 {
@@ -79,6 +83,10 @@ static void a_lease_comes_back(void **state)
     assert_true(uuid_equal(&back.db, &lease.db));
     assert_int_equal(back.epoch, lease.epoch);
     assert_int_equal(back.index, lease.index);
+    assert_int_equal(back.term, lease.term);
+    assert_int_equal(back.stamp, lease.stamp);
+    assert_int_equal(back.us, lease.us);
+    assert_int_equal(back.node, lease.node);
 }
 
 static void a_lease_has_the_documented_layout(void **state)
@@ -86,7 +94,10 @@ static void a_lease_has_the_documented_layout(void **state)
     static const uint8_t expected[LEASE_BYTES] = {
         1,    2,    3,    4,    5,    6,    7,    8,    9,    10,   11,
         12,   13,   14,   15,   16,   0x18, 0x17, 0x16, 0x15, 0x14, 0x13,
-        0x12, 0x11, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21};
+        0x12, 0x11, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, 0x38,
+        0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, 0x48, 0x47, 0x46, 0x45,
+        0x44, 0x43, 0x42, 0x41, 0x58, 0x57, 0x56, 0x55, 0x54, 0x53, 0x52,
+        0x51, 0x68, 0x67, 0x66, 0x65, 0x64, 0x63, 0x62, 0x61};
     struct buf *out = *state;
 
     assert_int_equal(host_lease_encode(&lease, out), 0);
@@ -283,6 +294,10 @@ static void the_kinds_have_the_documented_numbers(void **state)
     assert_int_equal(HOST_IMAGE_MORE, 39);
     assert_int_equal(HOST_IMAGE_PAGES, 40);
     assert_int_equal(HOST_IMAGE_END, 41);
+    assert_int_equal(HOST_LEASE_PROBE, 42);
+    assert_int_equal(HOST_LEASE_ALIVE, 43);
+    assert_int_equal(HOST_LEASE_TAKE, 44);
+    assert_int_equal(HOST_LEASE_TABLE, 45);
     assert_int_equal(HOST_PREFER, 56);
     assert_int_equal(HOST_VERIFY_ASK, 57);
     assert_int_equal(HOST_VERIFY_ANSWER, 58);
