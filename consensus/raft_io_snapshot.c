@@ -18,6 +18,7 @@ struct raft_io_put {
     struct raft_io_snapshot_put *req;
     raft_io_snapshot_put_cb cb;
     struct store_snapshot snapshot;
+    struct raft_buffer *received; /* the core's; NULL: it was taken here */
     bool pushed;
 };
 
@@ -61,6 +62,18 @@ static void copy_in(struct store_snapshot *to, const struct raft_snapshot *from)
     }
 }
 
+/* A core that is closing leaves the array of a received snapshot to nobody. */
+static void call_back(struct raft_io_put *p, int status)
+{
+    bool left = p->g->raft->state == RAFT_UNAVAILABLE;
+    struct raft_buffer *bufs = p->received;
+
+    p->cb(p->req, status);
+    if (left) {
+        raft_free(bufs);
+    }
+}
+
 static void put_done(struct store_write *store)
 {
     struct raft_io_put *p = store->data;
@@ -71,7 +84,7 @@ static void put_done(struct store_write *store)
     forget(&g->snapshot);
     g->snapshot = p->snapshot;
     g->putting = NULL;
-    p->cb(p->req, 0);
+    call_back(p, 0);
     if (taken) {
         g->bytes = peek_bytes_from(g->raft, peek_first(g->raft));
     }
@@ -126,6 +139,7 @@ int raft_io_snapshot_put(struct raft_io *raw, unsigned trailing,
         .done = put_done,
         .data = p};
     if (received) { /* the core's log is empty already */
+        p->received = snapshot->bufs;
         g->last = snapshot->index;
         g->bytes = 0;
     }
@@ -140,7 +154,7 @@ void raft_io_snapshot_cancel(struct raft_io_group *g)
 
     if (p != NULL && !p->pushed) {
         g->putting = NULL;
-        p->cb(p->req, RAFT_CANCELED);
+        call_back(p, RAFT_CANCELED);
         forget(&p->snapshot);
         free(p);
     }

@@ -53,6 +53,13 @@ static void on_enrolled(void *data, struct machine_db *m)
         db->state = DB_PLACING;
     }
     placing_enrolled(db, m);
+    if (m->position.txid == 0 || db->placed) {
+        return;
+    }
+    found_place(g, db, NULL); /* a snapshot has brought it */
+    if (db->placed) {
+        settle_note(g->node, db);
+    }
 }
 
 static void on_jumped(void *data, struct machine_db *m)
@@ -164,6 +171,9 @@ static int on_snapshot(void *data, unsigned group, struct buf *out)
 {
     struct node *n = data;
 
+    if (!settle_may_take(n, group)) {
+        return ERR_BUSY;
+    }
     return machine_snapshot(&n->group[group].machine, out);
 }
 

@@ -11,40 +11,78 @@
 struct found {
     struct list link;
     struct uuid db;
-    struct position position;
+    bool enrolled; /* the first one: it has no base */
+    struct position base, position;
     uint64_t checksum;
     uint32_t pages;
 };
 
+static bool read_entry(const struct entry *e, struct found *f)
+{
+    const struct entry_txn *t = &e->txn;
+
+    if (e->kind == ENTRY_ENROLL) {
+        *f = (struct found){.db = e->enroll.db,
+                            .enrolled = true,
+                            .checksum = e->enroll.checksum,
+                            .pages = e->enroll.pages};
+        return true;
+    }
+    if (e->kind != ENTRY_TXN) {
+        return false;
+    }
+    *f = (struct found){.db = t->db,
+                        .base = t->base,
+                        .position = position_next(&t->base, &t->token,
+                                                  t->db_pages, t->checksum),
+                        .checksum = t->checksum,
+                        .pages = t->db_pages};
+    return true;
+}
+
 void found_add(struct group_state *g, const void *bytes, size_t len)
 {
-    struct found *f;
+    struct found found, *f;
     struct entry e;
 
-    if (entry_decode(bytes, len, &e) != 0 || e.kind != ENTRY_TXN) {
+    if (entry_decode(bytes, len, &e) != 0 || !read_entry(&e, &found)) {
         return;
     }
     f = malloc(sizeof *f);
     if (f == NULL) {
         return; /* the file will be taken for a stranger's, and kept aside */
     }
-    f->db = e.txn.db;
-    f->position = position_next(&e.txn.base, &e.txn.token, e.txn.db_pages,
-                                e.txn.checksum);
-    f->checksum = e.txn.checksum;
-    f->pages = e.txn.db_pages;
+    *f = found;
+    list_init(&f->link);
     list_push(&g->found, &f->link);
 }
 
-void found_place(struct group_state *g, struct database *db)
+/* Nobody knows which of the last entries were committed, and some that were
+ * had another base than the database's position: those happened nowhere. So the
+ * bases are followed from one that is known, and the first state that fits is
+ * the file's: an entry behind it that leaves the pages as they are, a fence for
+ * one, may never have been accepted. */
+void found_place(struct group_state *g, struct database *db,
+                 const struct position *from)
 {
+    struct position at = {0};
+    bool known = from != NULL;
+
     if (db->placed || !db->scanned || db->m == NULL) {
         return;
     }
-    for (struct list *l = g->found.prev; l != &g->found; l = l->prev) {
+    if (known) {
+        at = *from;
+    }
+    for (struct list *l = g->found.next; l != &g->found; l = l->next) {
         const struct found *f = LIST_ENTRY(l, struct found, link);
-        if (uuid_equal(&f->db, &db->m->uuid) &&
-            f->checksum == db->checksum.sum && f->pages == db->checksum.pages) {
+        if (!uuid_equal(&f->db, &db->m->uuid) || f->enrolled == known ||
+            !position_equal(&f->base, &at)) {
+            continue;
+        }
+        known = true;
+        at = f->position;
+        if (f->checksum == db->checksum.sum && f->pages == db->checksum.pages) {
             placing_applied(db, &f->position, f->checksum, f->pages);
             return;
         }

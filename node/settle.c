@@ -5,9 +5,13 @@
  *   is synced --> groups_settled()
  *
  * At the next start the file is looked for in the log from the snapshot on
- * (placing.c), so it must not be older. A snapshot that a peer sent is newer
- * than the file: then it is written down where the file stands, or it could not
- * be told from a file that somebody else wrote to. */
+ * (placing.c), so it must not be older. And whoever forgets the entries must be
+ * able to give others the pages: while an own file is fetched, or its place is
+ * not known yet, no snapshot is taken.
+ *
+ * A snapshot that a peer sent is newer than the file: then it is written down
+ * where the file stands, or it could not be told from a file that somebody else
+ * wrote to. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -17,6 +21,7 @@
 
 #define LOOK_US 50000u
 #define RETRY_US 1000000u
+#define DRAIN_US 1000000u
 /* A file that cannot be written to for so long, while the log grows, is left
  * behind: the pages that it lacks are fetched later. */
 #define PATIENCE_US 30000000u
@@ -75,16 +80,37 @@ static bool follows(const struct database *db)
            db->state != DB_REFUSED && db->state != DB_FETCHING;
 }
 
+/* What is pending will be appended soon, unless somebody writes: then what was
+ * noted is no longer where the file stands. */
+static bool may_still_move(const struct database *db)
+{
+    return db->state == DB_READY && !list_empty(&db->pending) &&
+           !placing_behind(db) && now(db) - db->settle.since_us < DRAIN_US;
+}
+
+/* As far as the next start must find it again. */
+static bool is_noteworthy(const struct database *db)
+{
+    return !follows(db) || (db->state != DB_OPENING && !may_still_move(db) &&
+                            db->durable.txid == db->applied.txid);
+}
+
+/* Does the file have all that the log says? Only then may this node be one of
+ * those that others can fetch it from: a majority may be all that ever had the
+ * entries. */
+static bool is_complete(const struct database *db)
+{
+    const struct machine_db *m = db->m;
+
+    return m == NULL || (m->position.txid == 0 && m->pages == 0) ||
+           (db->state == DB_READY && db->placed && !placing_behind(db));
+}
+
 static bool is_durable(const struct database *db)
 {
-    if (!follows(db)) {
-        return true;
-    }
-    if (db->state != DB_READY || placing_behind(db)) {
-        /* It is about to be fetched; what is here was durable before. */
-        return db->state != DB_OPENING && db->durable.txid == db->applied.txid;
-    }
-    return db->durable.txid >= db->settle.upto.txid;
+    return db->settle.note
+               ? is_noteworthy(db)
+               : is_complete(db) && db->durable.txid >= db->settle.upto.txid;
 }
 
 static void look_at(struct node *n, struct database *db)
@@ -94,7 +120,11 @@ static void look_at(struct node *n, struct database *db)
         return;
     }
     if (db->apply == NULL) {
-        db->durable = db->applied; /* no file: nothing was written yet */
+        /* Nothing was written yet, or a session has made the file, which will
+         * be opened. */
+        if (db->applied_pages == 0) {
+            db->durable = db->applied;
+        }
     } else if (db->applied.txid >= db->settle.upto.txid || placing_behind(db)) {
         start_sync(n, db);
     }
@@ -169,7 +199,8 @@ void settle_begin(struct node *n, unsigned group, bool received)
             continue;
         }
         if (received) {
-            found_place(&n->group[group], db);
+            placing_noted(db);
+            found_place(&n->group[group], db, &db->base.position);
         }
         db->settle.wanted = true;
         db->settle.note = received;
@@ -186,6 +217,27 @@ void settle_gone(struct node *n, struct database *db)
     if (n->groups != NULL) {
         finish_group(n, db->group);
     }
+}
+
+void settle_note(struct node *n, struct database *db)
+{
+    if (!db->settle.wanted) {
+        db->settle.wanted = db->settle.note = true;
+        db->settle.upto = db->applied;
+        db->settle.since_us = now(db);
+        node_wake(n, db);
+    }
+}
+
+bool settle_may_take(struct node *n, unsigned group)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        const struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->group == group && !is_complete(db)) {
+            return false;
+        }
+    }
+    return n->group[group].caught_up;
 }
 
 bool settle_may_restore(struct node *n, unsigned group)

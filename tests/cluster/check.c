@@ -16,6 +16,7 @@
 
 #include "consensus/alloc.h"
 #include "tests/cluster/check.h"
+#include "wire/snapshot.h"
 
 #define FNV(a, b) ((a)*0x100000001b3ull ^ (b))
 
@@ -135,6 +136,15 @@ static struct applied *applied_at(struct check *c, unsigned group,
     return &l->entries[index];
 }
 
+/* The index of the last one that somebody applied before `index`; 0: none.
+ * Others are the core's own: barriers. */
+static uint64_t last_before(struct check *c, unsigned group, uint64_t index)
+{
+    while (--index > 0 && applied_at(c, group, index)->hash == 0) {
+    }
+    return index;
+}
+
 void check_apply(struct sim_node *n, unsigned group, uint64_t index,
                  const void *bytes, size_t len)
 {
@@ -144,6 +154,12 @@ void check_apply(struct sim_node *n, unsigned group, uint64_t index,
 
     if (index <= n->applied[group]) {
         violation(n->sim, "node %u applies entry %" PRIu64 " of group %u again",
+                  n->number + 1, index, group);
+    }
+    if (last_before(c, group, index) > n->applied[group]) {
+        violation(n->sim,
+                  "node %u applies entry %" PRIu64
+                  " of group %u, but not all before it",
                   n->number + 1, index, group);
     }
     n->applied[group] = index;
@@ -194,6 +210,110 @@ void check_applied(struct sim_node *n, unsigned group, uint64_t index)
                       " its machine is at %" PRIu64 ", the log says %" PRIu64,
                       n->number + 1, i, index, m->position.txid, a->txid[i]);
         }
+    }
+}
+
+/* ---- snapshots ----------------------------------------------------------- */
+
+void check_restored(struct sim_node *n, unsigned group, uint64_t index)
+{
+    uint64_t last = last_before(n->sim->check, group, index + 1);
+
+    trace(n->sim, n->number + 1, "restored", group, index, last);
+    if (index <= n->applied[group]) {
+        violation(n->sim,
+                  "node %u goes back in group %u: from %" PRIu64 " to %" PRIu64,
+                  n->number + 1, group, n->applied[group], index);
+    }
+    n->applied[group] = index;
+    if (last > 0) {
+        check_applied(n, group, last);
+    }
+}
+
+/* Is it the database at this transaction or a later one? */
+static bool is_since(const struct model_db *m, const struct file_state *f,
+                     uint64_t txid)
+{
+    for (uint64_t i = m->position.txid + 1; i-- > txid;) {
+        if (m->states[i].sum == f->sum && m->states[i].pages == f->pages) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the log has forgotten is in the file, also after a power cut. A snapshot
+ * that a peer sent is newer than the file. */
+static void check_file_kept(struct sim_node *n, unsigned i, bool received,
+                            uint64_t txid)
+{
+    const struct model_db *m = &n->sim->check->dbs[i];
+    struct file *f = &n->files[i];
+    bool kept = is_since(m, &f->now, txid);
+
+    f->excused = received;
+    for (unsigned k = 0; kept && k < f->n_before; k++) {
+        kept = is_since(m, &f->before[k], txid);
+    }
+    if (!kept && !received && (txid > 0 || m->states[0].pages > 0)) {
+        violation(n->sim,
+                  "node %u db %u: its log forgets up to %" PRIu64
+                  " what its file may lose",
+                  n->number + 1, i, txid);
+    }
+}
+
+void check_snapshot(struct sim_node *n, unsigned group,
+                    const struct store_snapshot *s, bool received)
+{
+    struct check *c = n->sim->check;
+    uint64_t last = last_before(c, group, s->index + 1);
+    const struct applied *a = applied_at(c, group, last);
+    struct snapshot_head h;
+    struct snapshot_db d;
+    struct unpack u;
+
+    trace(n->sim, n->number + 1, "snapshot", group, s->index, received);
+    n->sim->report.snapshots += !received;
+    n->sim->report.installs += received;
+    if (snapshot_check(s->data, s->data_len) != 0) {
+        violation(n->sim, "node %u stores a snapshot that does not parse",
+                  n->number + 1);
+        return;
+    }
+    snapshot_begin(&u, s->data, s->data_len, &h);
+    for (uint32_t i = 0; i < h.n_dbs; i++) {
+        const struct model_state *state;
+        unsigned k = 0;
+        snapshot_next(&u, &d);
+        while (k < SIM_DBS - 1 && strcmp(sim_db_names[k], d.name) != 0) {
+            k++;
+        }
+        state = last == 0 ? NULL : model_state(&c->dbs[k], a->txid[k]);
+        if (state == NULL || !position_equal(&state->position, &d.position) ||
+            state->sum != d.checksum || state->pages != d.pages) {
+            violation(n->sim,
+                      "node %u db %u: the snapshot at entry %" PRIu64
+                      " has it at %" PRIu64 ", the log had it elsewhere",
+                      n->number + 1, k, s->index, d.position.txid);
+            return;
+        }
+        check_file_kept(n, k, received, d.position.txid);
+    }
+}
+
+/* Nobody damaged the file, and nobody's log but the node's own has gone beyond
+ * it: then a start must find out what it holds. In a wild network a packet of
+ * an older connection may tell a node that it has read all when it has not. */
+void check_aside(struct sim_node *n, unsigned db)
+{
+    trace(n->sim, n->number + 1, "aside", db, n->files[db].excused, 0);
+    n->sim->report.asides++;
+    if (!n->files[db].excused && n->sim->net.orderly) {
+        violation(n->sim,
+                  "node %u db %u: its file holds what its log does not know",
+                  n->number + 1, db);
     }
 }
 

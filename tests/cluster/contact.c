@@ -5,6 +5,7 @@
 #include "tests/cluster/sim.h"
 
 #define AGAIN_US (1 * SECOND)
+#define REPAIR_AGAIN_US (10 * SECOND)
 
 static bool due(struct database *db)
 {
@@ -75,14 +76,72 @@ static void become_ready(struct sim_node *n, struct database *db)
     db->state = DB_READY;
     db->entry_sent_us = 0;
     db->member = n->files[db - n->dbs].member = true;
+    if (db->repaired_us != 0) {
+        contact_note(&n->node, db);
+    }
+    db->repaired_us = 0;
     trace(n->sim, n->number + 1, "ready", (uint64_t)(db - n->dbs),
           db->applied.txid, db->applied_sum);
 }
 
 void contact_note(struct node *node, struct database *db)
 {
-    (void)node;
-    (void)db; /* only where logs are shortened */
+    struct sim_node *n = sim_node_of(node);
+    struct file *f = &n->files[db - n->dbs];
+
+    db->noted.valid = true;
+    db->noted.position = db->applied;
+    db->noted.checksum = db->applied_sum;
+    db->noted.pages = db->applied_pages;
+    if (n->sim->plan.mutant == MUTANT_NO_NOTE || n->mute) {
+        return;
+    }
+    f->member = db->member = true;
+    f->noted.valid = true;
+    f->noted.position = db->noted.position;
+    f->noted.checksum = db->noted.checksum;
+    f->noted.pages = db->noted.pages;
+    trace(n->sim, n->number + 1, "noted", (uint64_t)(db - n->dbs),
+          db->applied.txid, db->applied_sum);
+    faults_moment(n);
+}
+
+static void look_at_member(struct sim_node *n, struct database *db)
+{
+    const struct file *f = &n->files[db - n->dbs];
+
+    if (db->m == NULL || db->member || !f->member) {
+        return;
+    }
+    db->member = true;
+    db->noted.valid = f->noted.valid;
+    db->noted.position = f->noted.position;
+    db->noted.checksum = f->noted.checksum;
+    db->noted.pages = f->noted.pages;
+}
+
+static void repair(struct sim_node *n, struct database *db)
+{
+    uint64_t since = db->env->now_us(db->env->data) - db->repaired_us;
+
+    if (db->repaired_us != 0 && since < REPAIR_AGAIN_US) {
+        db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US - since);
+        return;
+    }
+    check_aside(n, (unsigned)(db - n->dbs));
+    db->state = DB_FETCHING;
+    image_fetch_start(&n->node, db);
+}
+
+static void step_ready(struct database *db)
+{
+    if (!placing_behind(db)) {
+        say_holds(db);
+    } else if (db->job == NULL && slot_claim(db)) {
+        db->state = DB_PLACING;
+    } else {
+        db->node_waits = true;
+    }
 }
 
 void contact_step(struct node *node, struct database *db)
@@ -90,8 +149,10 @@ void contact_step(struct node *node, struct database *db)
     struct sim_node *n = sim_node_of(node);
 
     if (db->state == DB_READY) {
-        say_holds(db);
-        return;
+        step_ready(db);
+        if (db->state == DB_READY) {
+            return;
+        }
     }
     if (db->state == DB_FETCHING) {
         image_fetch_step(node, db);
@@ -100,7 +161,10 @@ void contact_step(struct node *node, struct database *db)
     if (db->state == DB_OPENING || db->state == DB_REFUSED) {
         return;
     }
-    db->member = n->files[db - n->dbs].member;
+    look_at_member(n, db);
+    if (db->caught_up && db->scanned && db->m != NULL) {
+        placing_noted(db);
+    }
     switch (placing_next(db)) {
     case PLACING_WAIT:
     case PLACING_CONVERT:
@@ -111,8 +175,10 @@ void contact_step(struct node *node, struct database *db)
     case PLACING_READY:
         become_ready(n, db);
         break;
-    case PLACING_FETCH:
     case PLACING_FETCH_REPAIR:
+        repair(n, db);
+        break;
+    case PLACING_FETCH:
     case PLACING_CATCH_UP:
     case PLACING_COMPARE:
         db->state = DB_FETCHING;

@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 #include "consensus/alloc.h"
-#include "tests/cluster/sim.h"
+#include "tests/cluster/platter.h"
 
 struct store {
     struct sim_node *node;
@@ -23,9 +23,11 @@ struct store {
     struct {
         uint64_t *terms;
         size_t n, cap;
-    } logs[SIM_SHARDS];     /* as the core has them, durable or not */
-    bool early;             /* MUTANT_EARLY_ACK: `flight` was called back */
-    struct disk_write *lag; /* and is written later, from these copies */
+        uint64_t first, before; /* index of the first one, term before it */
+        uint64_t snapshot;      /* index */
+    } logs[SIM_SHARDS];         /* as the core has them, durable or not */
+    bool early;                 /* MUTANT_EARLY_ACK: `flight` was called back */
+    struct disk_write *lag;     /* and is written later, from these copies */
 };
 
 /* MUTANT_EARLY_ACK: a write that was called durable and is not yet. */
@@ -33,89 +35,13 @@ struct disk_write {
     struct disk_write *next;
     struct store_write write;
     struct raft_entry *entries;
+    struct store_snapshot snapshot;
 };
 
 struct sync {
     struct sim_node *node;
     uint64_t life;
 };
-
-/* ---- what is on the disk ------------------------------------------------- */
-
-static void cut(struct disk_group *g, uint64_t index)
-{
-    while (g->n >= index) {
-        free(g->entries[--g->n].bytes);
-    }
-}
-
-static void add(struct disk_group *g, const struct raft_entry *e)
-{
-    struct disk_entry *to;
-
-    if (g->n == g->cap) {
-        g->cap = g->cap == 0 ? 64 : 2 * g->cap;
-        g->entries = must_grow(g->entries, g->cap * sizeof *g->entries);
-    }
-    to = &g->entries[g->n++];
-    to->term = e->term;
-    to->type = e->type;
-    to->len = e->buf.len;
-    to->bytes = must_alloc(to->len + 1);
-    memcpy(to->bytes, e->buf.base, to->len);
-}
-
-static void append(struct sim_node *n, const struct store_write *w)
-{
-    struct disk_group *g = &n->disk.groups[w->group];
-
-    if (w->index != g->n + 1) {
-        violation(n->sim, "node %u appends entry %llu of group %u behind %zu",
-                  n->number + 1, (unsigned long long)w->index, w->group, g->n);
-        return;
-    }
-    for (unsigned i = 0; i < w->n; i++) {
-        add(g, &w->entries[i]);
-    }
-}
-
-static void keep_peer(struct disk *d, const struct store_peer *peer)
-{
-    for (unsigned i = 0; i < d->n_peers; i++) {
-        if (d->peers[i].node_id == peer->node_id) {
-            d->peers[i] = *peer;
-            return;
-        }
-    }
-    d->peers[d->n_peers++] = *peer;
-}
-
-static void make_durable(struct sim_node *n, const struct store_write *w)
-{
-    struct disk *d = &n->disk;
-
-    switch (w->kind) {
-    case STORE_APPEND:
-        append(n, w);
-        break;
-    case STORE_TRUNCATE:
-        cut(&d->groups[w->group], w->index);
-        break;
-    case STORE_SNAPSHOT:
-        assert(0); /* logs are not shortened here */
-        break;
-    case STORE_META:
-        d->groups[w->group].term = w->term;
-        d->groups[w->group].vote = w->vote;
-        break;
-    case STORE_PEER:
-        keep_peer(d, &w->peer);
-        break;
-    case STORE_CLUSTER:
-        d->cluster = w->cluster;
-        break;
-    }
-}
 
 /* ---- a transaction ------------------------------------------------------- */
 
@@ -137,11 +63,12 @@ static void write_lag(struct store *st)
     while ((d = st->lag) != NULL) {
         st->lag = d->next;
         if (!st->dead) {
-            make_durable(st->node, &d->write);
+            platter_write(st->node, &d->write);
         }
         for (unsigned i = 0; i < d->write.n; i++) {
             free(d->entries[i].buf.base);
         }
+        platter_free_snapshot(&d->snapshot);
         free(d->entries);
         free(d);
     }
@@ -153,7 +80,7 @@ static void write_flight(struct store *st)
         return;
     }
     for (struct list *l = st->flight.next; l != &st->flight; l = l->next) {
-        make_durable(st->node, LIST_ENTRY(l, struct store_write, link));
+        platter_write(st->node, LIST_ENTRY(l, struct store_write, link));
     }
 }
 
@@ -209,6 +136,10 @@ static void copy_flight(struct store *st)
             d->entries[i].buf.base = must_alloc(w->entries[i].buf.len + 1);
             memcpy(d->entries[i].buf.base, w->entries[i].buf.base,
                    w->entries[i].buf.len);
+        }
+        if (w->kind == STORE_SNAPSHOT) {
+            d->snapshot = platter_copy_snapshot(w->snapshot);
+            d->write.snapshot = &d->snapshot;
         }
         *end = d;
         end = &d->next;
@@ -317,12 +248,30 @@ static void note_term(struct store *st, unsigned group, uint64_t term)
     st->logs[group].terms[st->logs[group].n++] = term;
 }
 
+/* Entries that are forgotten here, but not replaced, do no harm. */
+static void note_snapshot(struct store *st, const struct store_write *w)
+{
+    st->logs[w->group].snapshot = w->snapshot->index;
+    if (w->replaces) {
+        st->logs[w->group].n = 0;
+        st->logs[w->group].first = w->index;
+        st->logs[w->group].before = w->snapshot->term;
+    }
+}
+
+uint64_t disk_snapshot_index(const struct sim_node *n, unsigned group)
+{
+    return n->store->logs[group].snapshot;
+}
+
 static void note_write(struct store *st, const struct store_write *w)
 {
     size_t n;
 
     if (w->kind == STORE_TRUNCATE) {
-        st->logs[w->group].n = w->index - 1;
+        st->logs[w->group].n = w->index - st->logs[w->group].first;
+    } else if (w->kind == STORE_SNAPSHOT) {
+        note_snapshot(st, w);
     }
     if (w->kind != STORE_APPEND) {
         return;
@@ -332,7 +281,9 @@ static void note_write(struct store *st, const struct store_write *w)
         n = st->logs[w->group].n;
         if (!st->dead) {
             check_written(st->node, w->group, w->index + i,
-                          n == 0 ? 0 : st->logs[w->group].terms[n - 1], e);
+                          n == 0 ? st->logs[w->group].before
+                                 : st->logs[w->group].terms[n - 1],
+                          e);
         }
         note_term(st, w->group, e->term);
     }
@@ -351,8 +302,8 @@ static void format(struct sim_node *n, const struct store_options *o)
     d->exists = true;
     draw_bytes(n->sim, d->store.b, sizeof d->store.b);
     for (unsigned i = 0; i < SIM_SHARDS; i++) {
-        d->groups[i].term = 1;
-        add(&d->groups[i], &conf);
+        d->groups[i].term = d->groups[i].first = 1;
+        platter_add(&d->groups[i], &conf);
         check_written(n, i, 1, 0, &conf);
     }
 }
@@ -426,9 +377,12 @@ int store_load(struct store *st, uint32_t group, struct store_group *out,
     memset(out, 0, sizeof *out);
     out->term = g->term;
     out->vote = g->vote;
-    out->first = 1;
+    out->first = st->logs[group].first = g->first;
+    out->snapshot = platter_copy_snapshot(&g->snapshot);
+    st->logs[group].snapshot = g->snapshot.index;
+    st->logs[group].before = g->snapshot.term;
     out->n = out->capacity = g->n;
-    out->entries = raft_calloc(g->n, sizeof *out->entries);
+    out->entries = raft_calloc(g->n + 1, sizeof *out->entries);
     for (size_t i = 0; i < g->n; i++) {
         const struct disk_entry *e = &g->entries[i];
         out->entries[i] = (struct raft_entry){.term = e->term, .type = e->type};
@@ -502,7 +456,8 @@ void store_close(struct store *st, void (*closed)(void *data), void *data)
 void disk_free(struct disk *d)
 {
     for (unsigned i = 0; i < SIM_SHARDS; i++) {
-        cut(&d->groups[i], 1);
+        platter_cut(&d->groups[i], d->groups[i].first);
         free(d->groups[i].entries);
+        platter_free_snapshot(&d->groups[i].snapshot);
     }
 }

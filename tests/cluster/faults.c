@@ -270,6 +270,7 @@ static void damage_file(struct sim *s)
     f->now.images[f->now.pages - 1][SIM_PAGE - 1] ^= 1;
     f->now.sum = file_sum(&f->now);
     f->n_before = 0;
+    f->damaged = f->excused = true;
     f->version++;
 }
 

@@ -2,8 +2,7 @@
  * does with it (in place of vfs/apply, vfs/image and node/applier.c).
  *
  * Jobs take time, and a crash in the middle of one leaves the file as it was or
- * as it was to be. A power cut may bring back any recent state, since nothing
- * here is ever synced: what the product relies on is the log. */
+ * as it was to be. A power cut may bring back any state since the last sync. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,14 +213,18 @@ static void fetched(struct sim_node *n, unsigned number)
     struct file *f = &n->files[number];
     struct sim_node *from = &n->sim->nodes[draw(n->sim, n->sim->n_nodes)];
 
-    if (f->writers > 0 || !can_send(n, from, number)) {
+    if (f->writers > 0 || n->sim->no_images || !can_send(n, from, number)) {
         db->env->wake_after(db->env->data, db, 200 * MS);
         return;
     }
     n->sim->report.images++;
+    n->sim->report.catchups += db->placed;
     trace(n->sim, n->number + 1, "image", number, from->number + 1,
           from->dbs[number].applied.txid);
     file_become(f, &from->files[number].now);
+    f->damaged = false;
+    f->n_before = 0; /* an image is synced before it counts */
+    db->repaired_us = n->sim->now_us;
     placing_applied(db, &from->dbs[number].applied,
                     from->dbs[number].applied_sum,
                     from->dbs[number].applied_pages);
@@ -230,6 +233,7 @@ static void fetched(struct sim_node *n, unsigned number)
     db->scanned = false;
     db->apply = NULL;
     db->state = DB_OPENING;
+    faults_moment(n);
 }
 
 static void on_job(struct sim *s, void *data)
@@ -270,7 +274,7 @@ static bool must_append(const struct database *db)
     const struct proposal *p = db->proposal;
     const struct list *last = db->pending.prev;
 
-    return !list_empty(&db->pending) &&
+    return !list_empty(&db->pending) && !placing_behind(db) &&
            (p == NULL || !p->accepted ||
             LIST_ENTRY(last, struct pending, link)->position.txid !=
                 p->position.txid);
@@ -292,7 +296,7 @@ void applier_step(struct node *node, struct database *db)
     struct sim_node *n = owner_of(db, &number);
     uint64_t now = db->env->now_us(db->env->data);
 
-    db->node_waits = false;
+    db->node_waits = placing_behind(db);
     if (db->job != NULL || (!db->look_again && !must_append(db))) {
         return;
     }
@@ -321,6 +325,21 @@ void image_fetch_step(struct node *node, struct database *db)
     if (db->job == NULL) {
         start_job(n, number, JOB_FETCH, draw_between(n->sim, 10 * MS, SECOND));
     }
+}
+
+/* By settle.c, from the pool. */
+int apply_sync(struct apply *a)
+{
+    struct file *f = (struct file *)(void *)a;
+
+    sim_now->report.syncs++;
+    if (chance(sim_now, 1, 50) && sim_now->faulty) {
+        return ERR_IO;
+    }
+    if (sim_now->plan.mutant != MUTANT_NO_SYNC) {
+        f->n_before = 0;
+    }
+    return 0;
 }
 
 void apply_expect(struct apply *a, const struct wal_state *state)

@@ -4,10 +4,29 @@
  * Timers are events; the prepare and check handles run in loop_turn, which
  * follows soon after whatever happened to a node. */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "consensus/alloc.h"
 #include "tests/cluster/sim.h"
+
+#define WORK_MAX_US (30 * MS)
+
+/* Work on the pool. Its owner sees nothing of it before it is done. */
+struct sim_work {
+    struct sim_work *next;
+    uv_work_t *req;
+    uv_work_cb work;
+    uv_after_work_cb after;
+    bool worked;
+};
+
+struct working {
+    struct sim_node *node;
+    uint64_t life;
+    struct sim_work *work;
+};
 
 struct tick {
     struct sim_node *node;
@@ -140,6 +159,70 @@ int uv_timer_stop(uv_timer_t *handle)
 
     timer_of(handle, &slot)->active = false;
     return 0;
+}
+
+/* ---- the pool ------------------------------------------------------------ */
+
+static void unlink_work(struct sim_node *n, const struct sim_work *w)
+{
+    struct sim_work **at = &n->work;
+
+    while (*at != w) {
+        at = &(*at)->next;
+    }
+    *at = w->next;
+}
+
+static void on_worked(struct sim *s, void *data)
+{
+    struct working *event = data;
+    struct sim_node *n = event->node;
+    struct sim_work *w = event->work;
+
+    (void)s;
+    if (n->life != event->life || n->dying) {
+        return;
+    }
+    unlink_work(n, w);
+    if (!w->worked) {
+        w->work(w->req);
+    }
+    w->after(w->req, 0);
+    free(w);
+    node_turn_soon(n);
+}
+
+int uv_queue_work(uv_loop_t *loop, uv_work_t *req, uv_work_cb work,
+                  uv_after_work_cb after)
+{
+    struct sim_node *n = loop_node(loop);
+    uint64_t us = chance(n->sim, 1, 8) ? draw(n->sim, 10 * WORK_MAX_US)
+                                       : draw(n->sim, WORK_MAX_US);
+    struct working *event = sim_after(n->sim, us, on_worked, sizeof *event);
+    struct sim_work *w = must_alloc(sizeof *w);
+
+    w->req = req;
+    w->work = work;
+    w->after = after;
+    w->worked = chance(n->sim, 1, 2); /* at the beginning, or at the end */
+    w->next = n->work;
+    n->work = w;
+    if (w->worked) {
+        work(req);
+    }
+    *event = (struct working){.node = n, .life = n->life, .work = w};
+    return 0;
+}
+
+void loop_end_work(struct sim_node *n)
+{
+    struct sim_work *w;
+
+    while ((w = n->work) != NULL) {
+        n->work = w->next;
+        w->after(w->req, UV_ECANCELED);
+        free(w);
+    }
 }
 
 /* ---- once per turn ------------------------------------------------------- */

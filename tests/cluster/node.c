@@ -13,7 +13,7 @@
 #define ROUNDS_MAX 4 /* as node/node.c */
 #define CLOSE_TURNS_MAX 1000
 
-const char *const sim_db_names[SIM_DBS] = {"first", "second"};
+const char *const sim_db_names[SIM_DBS] = {"first", "second", "third"};
 
 struct wakening {
     struct sim_node *node;
@@ -286,6 +286,40 @@ static void on_leader(void *data, unsigned group, uint64_t leader,
     n->hooks.leader(data, group, leader, term);
 }
 
+/* At the start, or when a peer had no longer what was missing here. */
+static int on_restore(void *data, unsigned group, const void *bytes, size_t len)
+{
+    struct sim_node *n = sim_node_of(data);
+    int rv;
+
+    if (n->dying) {
+        return 0;
+    }
+    rv = n->hooks.restore(data, group, bytes, len);
+    check_restored(n, group, disk_snapshot_index(n, group));
+    faults_moment(n);
+    return rv;
+}
+
+/* A snapshot is to be stored. */
+static void on_settle(void *data, unsigned group, bool received)
+{
+    struct sim_node *n = sim_node_of(data);
+
+    if (n->dying) {
+        return;
+    }
+    trace(n->sim, n->number + 1, "settle", group, received, n->applied[group]);
+    if ((n->sim->unsettled >> n->number & 1) != 0) {
+        return; /* until groups_settled is called for it */
+    }
+    n->hooks.settle(data, group, received);
+    if (n->sim->plan.mutant == MUTANT_NO_SETTLE) {
+        groups_settled(n->node.groups, group);
+    }
+    faults_moment(n);
+}
+
 static void on_caught_up(void *data, unsigned group)
 {
     if (!sim_node_of(data)->dying) {
@@ -359,15 +393,18 @@ static void fill_options(struct sim_node *n)
 static void start_groups(struct sim_node *n)
 {
     struct groups_member members[SIM_NODES_MAX] = {0};
-    struct groups_options g = {.loop = &n->loop,
-                               .path = "",
-                               .node_id = n->number + 1,
-                               .bind = "",
-                               .advertise = "",
-                               .shards = SIM_SHARDS,
-                               .members = members,
-                               .n_members = n->sim->n_nodes,
-                               .log_bytes_max = n->options.max_log_bytes};
+    struct groups_options g = {
+        .loop = &n->loop,
+        .path = "",
+        .node_id = n->number + 1,
+        .bind = "",
+        .advertise = "",
+        .shards = SIM_SHARDS,
+        .members = members,
+        .n_members = n->sim->n_nodes,
+        .log_bytes_max = n->options.max_log_bytes,
+        .log_bytes_keep = n->sim->plan.log_bytes_keep,
+        .log_entries_keep = n->sim->plan.log_entries_keep};
     char why[512];
     int rv;
 
@@ -377,7 +414,11 @@ static void start_groups(struct sim_node *n)
     }
     events_fill(&n->node, &g);
     n->hooks = g;
-    g.snapshot = NULL; /* logs are not shortened here */
+    if (n->sim->plan.log_entries_keep == 0) {
+        g.snapshot = NULL;
+    }
+    g.restore = on_restore;
+    g.settle = on_settle;
     g.apply = on_apply;
     g.leader = on_leader;
     g.caught_up = on_caught_up;
@@ -439,6 +480,7 @@ static void bury(struct sim_node *n)
 {
     struct list *l;
 
+    loop_end_work(n);
     groups_stop(n->node.groups, 0, on_stopped, n);
     for (unsigned i = 0; !n->stopped; i++) {
         assert(i < CLOSE_TURNS_MAX);
@@ -454,6 +496,7 @@ static void bury(struct sim_node *n)
         database_close(&n->dbs[i]);
     }
     for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        found_forget(&n->node.group[i]);
         machine_close(&n->node.group[i].machine);
         lease_table_clear(&n->node.group[i].leases);
     }

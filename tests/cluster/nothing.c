@@ -100,6 +100,18 @@ void scrub_step(struct node *n, struct database *db)
     (void)db;
 }
 
+void catalog_dropped(struct node *n, struct database *db)
+{
+    (void)n;
+    (void)db;
+}
+
+void folder_enrolled(struct node *n, const char *name)
+{
+    (void)n;
+    (void)name;
+}
+
 void server_step(struct database *db)
 {
     (void)db;
@@ -146,23 +158,4 @@ uint32_t apply_page_size(const struct apply *a)
 {
     (void)a;
     return SIM_PAGE;
-}
-
-int apply_sync(struct apply *a)
-{
-    (void)a;
-    abort(); /* only where logs are shortened */
-}
-
-void catalog_dropped(struct node *n, struct database *db)
-{
-    (void)n;
-    (void)db;
-    abort(); /* nobody drops one here */
-}
-
-void folder_enrolled(struct node *n, const char *name)
-{
-    (void)n;
-    (void)name;
 }

@@ -23,7 +23,7 @@
 
 #define SIM_NODES_MAX 6
 #define SIM_SHARDS 2
-#define SIM_DBS 2
+#define SIM_DBS 3    /* the last one shares a group with the first */
 #define SIM_GUESTS 2 /* per database and node */
 #define SIM_PAGE 512u
 #define SIM_PAGES_MAX 24u
@@ -47,7 +47,10 @@ enum sim_mutant {
     MUTANT_LOST_VOTE,  /* votes are forgotten by a crash */
     MUTANT_NO_FENCE,   /* who asks what became of a commit hears: nothing */
     MUTANT_SAY_FAILED, /* an unknown outcome is told as a failure */
-    MUTANT_UNREAD_LOG  /* turns are granted before the log has been read */
+    MUTANT_UNREAD_LOG, /* turns are granted before the log has been read */
+    MUTANT_NO_SYNC,    /* files are called durable without a sync */
+    MUTANT_NO_SETTLE,  /* snapshots do not wait for the files */
+    MUTANT_NO_NOTE     /* nobody writes down where a file stands */
 };
 
 /* Guard filters that are switched off, a bit each (switch_filters.c). */
@@ -71,6 +74,9 @@ struct sim_plan {
     enum sim_mutant mutant;
     unsigned off;       /* enum sim_filter, a mask */
     uint64_t faults_us; /* how long faults happen */
+    /* What a log is shortened to; 0: never. As in struct groups_options. */
+    unsigned log_entries_keep;
+    uint64_t log_bytes_keep;
 };
 
 struct sim_report {
@@ -81,6 +87,9 @@ struct sim_report {
     uint64_t moments, transfers, elections, stalls, lost, duplicated,
         guests_killed;
     uint64_t images, entries, rereads, retaken, resumed;
+    /* snapshots taken and received, as stored; images for files that were too
+     * old for their log; files kept aside; syncs of files */
+    uint64_t snapshots, installs, catchups, asides, syncs;
     bool violated;
     char why[512];
 };
@@ -125,6 +134,8 @@ struct disk_entry {
 
 struct disk_group {
     uint64_t term, vote;
+    struct store_snapshot snapshot;
+    uint64_t first; /* index of the first entry */
     struct disk_entry *entries;
     size_t n, cap;
 };
@@ -152,6 +163,8 @@ void disk_crash(struct sim_node *n);
 void disk_fail(struct sim_node *n);
 /* A stopped disk goes on. */
 void disk_resume(struct sim_node *n);
+/* Index of the group's last snapshot, stored or on its way. */
+uint64_t disk_snapshot_index(const struct sim_node *n, unsigned group);
 void disk_free(struct disk *d);
 
 /* ---- net.c --------------------------------------------------------------- */
@@ -203,14 +216,23 @@ struct file {
     struct file_state before[SIM_HISTORY]; /* the newest first */
     unsigned n_before;
     uint64_t version; /* of `now`: a reader compares */
+    /* the member file: durable at once */
     bool member;
+    struct {
+        bool valid;
+        struct position position;
+        uint64_t checksum;
+        uint32_t pages;
+    } noted;
     unsigned writers; /* living sessions that hold the write slot */
+    bool damaged;
+    bool excused; /* its state may be one that its node's log does not know */
 };
 
 uint64_t file_sum(const struct file_state *f);
 /* The old state goes into the history. */
 void file_become(struct file *f, const struct file_state *next);
-/* The newest states may be lost. */
+/* The newest states may be lost: those that no sync has made durable. */
 void file_power_cut(struct sim *s, struct file *f);
 /* Put the pages of encoded entries into a state. */
 void file_put_entry(struct file_state *f, const void *bytes, size_t len);
@@ -238,6 +260,7 @@ struct sim_node {
     struct guest *guests[SIM_DBS * SIM_GUESTS];
     uint64_t leads[SIM_SHARDS];   /* term, or 0 */
     uint64_t applied[SIM_SHARDS]; /* index; in this life */
+    struct sim_work *work;        /* outstanding uv_queue_work */
     /* this life's */
     struct options options;
     struct groups_options hooks; /* as events.c filled them */
@@ -272,6 +295,8 @@ struct filters *sim_filters(struct sim_node *n, unsigned group);
 struct sim_node *loop_node(const uv_loop_t *loop);
 /* One turn of a node's loop. */
 void loop_turn(struct sim_node *n);
+/* A dead node's work: called back, so that its owners free it. */
+void loop_end_work(struct sim_node *n);
 
 /* ---- guest.c ------------------------------------------------------------- */
 
@@ -297,6 +322,13 @@ void check_free(struct check *c);
 void check_apply(struct sim_node *n, unsigned group, uint64_t index,
                  const void *bytes, size_t len);
 void check_applied(struct sim_node *n, unsigned group, uint64_t index);
+/* A node's machine has become what a snapshot says. */
+void check_restored(struct sim_node *n, unsigned group, uint64_t index);
+/* A snapshot is on a node's disk, in place of the entries before it. */
+void check_snapshot(struct sim_node *n, unsigned group,
+                    const struct store_snapshot *s, bool received);
+/* A file is kept aside, since nobody knows what it holds. */
+void check_aside(struct sim_node *n, unsigned db);
 void check_leader(struct sim_node *n, unsigned group, uint64_t term);
 /* An entry is written to a node's log, behind one of term `before`. */
 void check_written(struct sim_node *n, unsigned group, uint64_t index,
@@ -347,6 +379,10 @@ struct sim {
     uint64_t rest_us;   /* between two transactions of a guest, at most */
     uint64_t answer_us; /* that a guest waits for what became of a commit */
     unsigned moments;   /* of 1000 are followed by a fault */
+    /* of directed runs: nodes whose snapshots wait, a mask; nobody gives images
+     */
+    unsigned unsettled;
+    bool no_images;
     struct raft_io_snapshot_put *put; /* held by a directed run */
     raft_io_snapshot_put_cb put_cb;
     void *put_bufs;

@@ -74,20 +74,18 @@ void stage_pass(struct stage *t, uint64_t us)
     }
 }
 
-struct stage *stage_open(unsigned nodes, unsigned off, unsigned leader)
+static struct stage *open_stage(const struct sim_plan *plan, unsigned leader)
 {
-    struct sim_plan plan = {
-        .seed = 1, .voters = nodes, .quiet = true, .off = off};
     struct stage *t = must_alloc(sizeof *t);
 
     log_set_level(LOG_ERROR + 1);
-    plan.print = getenv("MARMOT_TRACE") != NULL;
     playing = t;
-    t->sim = sim_new(&plan);
+    t->sim = sim_new(plan);
+    t->sim->plan.print = getenv("MARMOT_TRACE") != NULL;
     t->sim->net.orderly = false; /* what is not let through is lost */
     t->sim->net.gate = gate;
     t->calm = ~0u;
-    for (unsigned i = 0; i < nodes; i++) {
+    for (unsigned i = 0; i < plan->voters; i++) {
         node_start(&t->sim->nodes[i]);
     }
     stage_pass(t, SECOND);
@@ -96,6 +94,26 @@ struct stage *stage_open(unsigned nodes, unsigned off, unsigned leader)
     }
     stage_pass(t, SECOND);
     return t;
+}
+
+struct stage *stage_open(unsigned nodes, unsigned off, unsigned leader)
+{
+    struct sim_plan plan = {
+        .seed = 1, .voters = nodes, .quiet = true, .off = off};
+
+    return open_stage(&plan, leader);
+}
+
+struct stage *stage_open_short(unsigned nodes, unsigned entries,
+                               unsigned leader)
+{
+    struct sim_plan plan = {.seed = 1,
+                            .voters = nodes,
+                            .quiet = true,
+                            .log_entries_keep = entries,
+                            .log_bytes_keep = 1u << 30};
+
+    return open_stage(&plan, leader);
 }
 
 void stage_close(struct stage *t)

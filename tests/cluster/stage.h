@@ -19,6 +19,10 @@ struct stage {
 
 /* All nodes are up and `leader` leads; nobody else will stand by itself. */
 struct stage *stage_open(unsigned nodes, unsigned off, unsigned leader);
+/* The same with all filters, and with logs that are shortened to so many
+ * entries. */
+struct stage *stage_open_short(unsigned nodes, unsigned entries,
+                               unsigned leader);
 void stage_close(struct stage *t);
 
 void stage_pass(struct stage *t, uint64_t us);

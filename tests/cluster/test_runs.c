@@ -17,6 +17,7 @@
 
 #define SEEDS 50
 #define MUTANT_SEEDS 300
+#define NOTE_SEEDS 100
 
 static uint64_t first_seed(void)
 {
@@ -27,7 +28,7 @@ static uint64_t first_seed(void)
 
 static void nothing_is_lost_in_fifty_runs(void **state)
 {
-    uint64_t commits = 0, deaths = 0;
+    uint64_t commits = 0, deaths = 0, snapshots = 0, installs = 0;
 
     (void)state;
     for (uint64_t seed = first_seed(); seed < first_seed() + SEEDS; seed++) {
@@ -38,9 +39,13 @@ static void nothing_is_lost_in_fifty_runs(void **state)
         }
         commits += r.commits;
         deaths += r.kills + r.power_cuts + r.disk_failures;
+        snapshots += r.snapshots;
+        installs += r.installs;
     }
-    assert_true(commits > 50 * SEEDS); /* they were not idle, */
-    assert_true(deaths > 3 * SEEDS);   /* nor safe */
+    assert_true(commits > 50 * SEEDS);   /* they were not idle, */
+    assert_true(deaths > 3 * SEEDS);     /* nor safe, */
+    assert_true(snapshots > 10 * SEEDS); /* nor did they keep all */
+    assert_true(installs > SEEDS);
 }
 
 static void a_seed_is_a_run(void **state)
@@ -124,6 +129,38 @@ static void a_turn_that_shows_an_old_state_is_noticed(void **state)
     assert_noticed(MUTANT_UNREAD_LOG);
 }
 
+static void a_snapshot_before_the_files_are_durable_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_NO_SETTLE);
+}
+
+static void a_sync_that_does_nothing_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_NO_SYNC);
+}
+
+/* Where a file stands is noted so that it need not be kept aside: a matter of
+ * room and time, of no transaction. */
+static void a_place_that_is_not_noted_costs_copies_only(void **state)
+{
+    uint64_t with = 0, without = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= NOTE_SEEDS; seed++) {
+        struct sim_plan plan = sim_plan_of(seed);
+        with += sim_run(&plan).asides;
+        plan.mutant = MUTANT_NO_NOTE;
+        struct sim_report r = sim_run(&plan);
+        if (r.violated) {
+            fail_msg("seed %llu: %s", (unsigned long long)seed, r.why);
+        }
+        without += r.asides;
+    }
+    assert_true(without > with + with / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +172,9 @@ int main(void)
         cmocka_unit_test(a_commit_resumed_without_a_fence_is_noticed),
         cmocka_unit_test(an_unknown_outcome_called_a_failure_is_noticed),
         cmocka_unit_test(a_turn_that_shows_an_old_state_is_noticed),
+        cmocka_unit_test(a_snapshot_before_the_files_are_durable_is_noticed),
+        cmocka_unit_test(a_sync_that_does_nothing_is_noticed),
+        cmocka_unit_test(a_place_that_is_not_noted_costs_copies_only),
     };
 
     cmocka_set_test_filter(getenv("MARMOT_TEST"));
