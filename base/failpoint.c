@@ -18,6 +18,7 @@ static const struct point {
     const char *name, *meaning;
 } points[] = {
     /* the VFS in an application */
+    {"guest.granted", "the lock is granted, its slot in the -shm not held"},
     {"guest.locked", "the lock is granted, nothing is written"},
     {"guest.frame", "a frame is in the WAL, not the commit frame"},
     {"guest.propose", "a commit is about to be proposed"},
