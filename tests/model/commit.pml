@@ -411,8 +411,8 @@ proctype rest()
 {
     timeout;
     assert(done[0] && done[1]);                                 /* C6 */
-    assert(at[0] == pos && at[1] == pos);
-    assert(prop[0] == 0 && prop[1] == 0)
+    assert(at[0] == pos && at[1] == pos);                       /* C6 */
+    assert(prop[0] == 0 && prop[1] == 0)                        /* C6 */
 }
 
 init

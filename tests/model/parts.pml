@@ -78,7 +78,7 @@ inline heard(w, what)
     :: alive[w] && told[w] == NOTHING ->
         told[w] = what;
         assert((what == COMMITTED) == (accepted[w] == 1));      /* P3 */
-        assert(what != FAILED || pos > 0)
+        assert(what != FAILED || pos > 0)                       /* P3 */
     :: else
     fi
 }
@@ -184,7 +184,7 @@ proctype rest()
 {
     timeout;
     assert(!alive[0] || told[0] != NOTHING);                    /* P5 */
-    assert(!alive[1] || told[1] != NOTHING);
+    assert(!alive[1] || told[1] != NOTHING);                    /* P5 */
     assert(pos == 0 || FOUND(0) + FOUND(1) == 0)                /* P4 */
 }
 

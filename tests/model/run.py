@@ -35,7 +35,8 @@ ONE_DEATH = "-DNODE_DEATHS=1"
 # model, what is searched, macros, short?
 ALL_RULES = [
     ("commit", "a node and a session die", ONE_DEATH, False),
-    ("commit", "a node dies twice, a session", "-DNODE_DEATHS=2", False),
+    ("commit", "a node dies twice",
+     "-DNODE_DEATHS=2 -DSESSION_DEATHS=0", False),
     ("commit", "no deadline", f"{ONE_DEATH} -DNO_DEADLINE", True),
     ("slot", "a session dies, lines break", f"{QUIET} -DBREAKS=1", False),
     ("slot", "a session dies", QUIET, True),

@@ -766,7 +766,7 @@ wait:
         };
 #endif
         atomic {
-            assert(!job && torn && wpos == snap);
+            assert(!job && torn && wpos == snap);               /* S4, S5 */
             shown(t);
             frames[s] = false
         };
@@ -826,9 +826,9 @@ proctype rest()
 {
     timeout;
     assert(done[0] && done[1]);                                 /* S6 */
-    assert(ready && !job && !torn && !look_again);
-    assert(word == FREE && owner == 0 && keeper == 0 && orphan == 0);
-    assert(prop == 0 && at == pos && applied == pos && wpos == pos)
+    assert(ready && !job && !torn && !look_again);              /* S6 */
+    assert(word == FREE && owner == 0 && keeper == 0 && orphan == 0); /* S6 */
+    assert(prop == 0 && at == pos && applied == pos && wpos == pos) /* S6 */
 }
 
 init
