@@ -21,6 +21,7 @@
  * | node: take, send   | proposals.c proposal_part, send_all, proposal_step  |
  * | node: read         | events.c on_accepted; proposals.c proposal_accepted,|
  * |                    | proposal_overtaken                                  |
+ * | node: jump         | proposals.c proposal_jumped (a snapshot)             |
  * | node: give up      | proposals.c past_deadline, send_all (log full)      |
  * | node: resume       | resume.c decide, answer_from_log, fence             |
  * | session            | guest_commit.c guest_client_propose, commit_answer, |
@@ -241,6 +242,29 @@ inline decide(n, a)
     resumes[n] = (reply[n] == NOTHING)
 }
 
+/* A snapshot in the place of the log. */
+inline jump(n)
+{
+    at[n] = pos;
+    if
+    :: prop[n] != 0 && base[prop[n]] < at[n] ->
+        if
+        :: !KNOWS(n, base[prop[n]] + 1) ->
+#ifdef NO_FORGOTTEN
+            answer(n, FAILED)
+#else
+            answer(n, UNKNOWN)
+#endif
+        :: KNOWS(n, base[prop[n]] + 1) &&
+           SAME_TOKEN(hist[base[prop[n]] + 1], prop[n]) ->
+            answer(n, COMMITTED)
+        :: else -> answer(n, FAILED)
+        fi;
+        drop_proposal(n)
+    :: else
+    fi
+}
+
 #define CAN_SEND(n) (prop[n] != 0 && (!prop_sent[n] || RESENDS) && \
                      net[prop[n]] < COPIES)
 #ifdef NO_RESEND
@@ -297,6 +321,7 @@ end:
     :: atomic { !up[n] -> up[n] = true }
     :: atomic { up[n] && !caught_up[n] -> caught_up[n] = true; at[n] = pos }
     :: atomic { caught_up[n] && at[n] < pos -> read_entry(n) }
+    :: atomic { caught_up[n] && at[n] + 1 < pos -> jump(n) }
     /* take what its session proposes */
     :: atomic { up[n] && mail[n] != 0 ->
         prop[n] = mail[n];

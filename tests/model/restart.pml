@@ -17,7 +17,8 @@
  * | reset            | checkpoint.c publish_reset                           |
  * | half a reset     | a stock program that died in the middle of it while  |
  * |                  | no node ran; apply.c load_alone                      |
- * | note durable, cut| the durable position: a WAL sync, then a record      |
+ * | durable          | settle.c start_sync, is_durable: the log is cut      |
+ * |                  | (groups_settled) when the WAL has been synced        |
  * | start            | wal_index_recover, checksum_scan, placing.c          |
  *
  * A frame belongs to a WAL if its salt is the header's, and it was written
@@ -30,7 +31,7 @@
  *      last one that was shown, always; after a power loss any
  *   D2 at a start that state is found among what the log has kept, and the
  *      rest of the log follows it
- *   D3 a position that was recorded as durable never lies behind the file's
+ *   D3 the log is never cut beyond what the file would show after a power loss
  *
  * Each NO_ takes one rule away:
  *   NO_WAL_SYNC    pages go to the database before the WAL is synced
@@ -40,8 +41,8 @@
  *   NO_ZERO_FIRST  "written back" is set to 0 after the header of the new WAL
  *                  (with NO_LOAD_ALONE, which makes up for it, and NO_STOCK:
  *                  without the stock program)
- *   NO_X_SYNC      the durable position is recorded without a sync before it
- *   NO_X_START     it is the position at the end of that sync, not at its start
+ *   NO_X_SYNC      the log is cut without a sync of the WAL before
+ *   NO_X_START     up to the position at the end of that sync, not at its start
  *   NO_CHECKSUM    a node trusts the position that it noted, not the checksum
  */
 #ifndef TXNS
@@ -75,7 +76,7 @@ byte mx, backfilled, salt = 1;
 byte ids;
 
 byte pos;             /* the log, committed; it is kept after x */
-byte x;               /* recorded as durable */
+byte x;               /* durable in the file */
 byte applied;         /* the state that is shown */
 #ifdef NO_CHECKSUM
 byte noted;
@@ -286,8 +287,7 @@ end:
         noting = true }
     :: d_step { noting && x_next > 0 ->
 #ifndef NO_X_SYNC
-        copy_wal(disk, file);
-        copy_db(disk, file);
+        copy_wal(disk, file);   /* what is in the database was synced there */
 #endif
 #ifdef NO_X_START
         x_next = 0
