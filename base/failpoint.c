@@ -82,6 +82,7 @@ static const struct point {
     {"file.opened", "a database is open, not read"},
     {"file.scanned", "the checksum of a database is known"},
     {"file.member", "the member file is about to be renamed"},
+    {"file.members", "the list of members is about to be renamed"},
     /* the log */
     {"store.begin", "a batch is about to be written"},
     {"store.row", "a row of a batch is written"},
