@@ -149,6 +149,10 @@ failpoint-build:
 failpoints:
 	@scripts/failpoints
 
+# The protocol, with each of its rules and without each: needs spin.
+model:
+	scripts/run-tests model
+
 # A libFuzzer program a decoder, over the layers below and with sanitizers.
 FUZZ_SECONDS ?= 60
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(BASE) $(WIRE) pane/access.c pane/route.c
@@ -227,11 +231,12 @@ help:
 	@echo "cluster    build/tests/cluster/sim: whole clusters in one process"
 	@echo "asan tsan  unit and cluster tests under sanitizers"
 	@echo "failpoints where a test can make a process die; failpoint-build: for that"
+	@echo "model      the protocol in spin: with its rules it holds, without one not"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
 	@echo "bench      commits and reads against plain SQLite, as ratios;"
 	@echo "bench-full all of it: 40 minutes on a quiet machine"
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit cluster test soak failpoint-build failpoints asan tsan fuzz bench bench-full format lint install uninstall clean help
+.PHONY: all unit cluster test soak model failpoint-build failpoints asan tsan fuzz bench bench-full format lint install uninstall clean help
 .SECONDARY:

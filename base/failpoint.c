@@ -18,6 +18,7 @@ static const struct point {
     const char *name, *meaning;
 } points[] = {
     /* the VFS in an application */
+    {"guest.granted", "the lock is granted, its slot in the -shm not held"},
     {"guest.locked", "the lock is granted, nothing is written"},
     {"guest.frame", "a frame is in the WAL, not the commit frame"},
     {"guest.propose", "a commit is about to be proposed"},
@@ -81,6 +82,7 @@ static const struct point {
     {"file.opened", "a database is open, not read"},
     {"file.scanned", "the checksum of a database is known"},
     {"file.member", "the member file is about to be renamed"},
+    {"file.members", "the list of members is about to be renamed"},
     /* the log */
     {"store.begin", "a batch is about to be written"},
     {"store.row", "a row of a batch is written"},

@@ -226,6 +226,12 @@ bool guest_client_retake(struct guest_client *c)
     return true;
 }
 
+bool guest_client_owns(struct guest_client *c)
+{
+    return c->slot == NULL ? guest_client_alive(c)
+                           : slot_state_of(c->slot, c->session) == SLOT_OWNED;
+}
+
 void guest_client_unlock(struct guest_client *c, enum unlock_kind kind,
                          const struct wal_state *state, bool keep)
 {

@@ -78,6 +78,11 @@ int guest_client_lock(struct guest_client *c, const struct session_hello *hello,
 bool guest_client_kept(const struct guest_client *c);
 bool guest_client_retake(struct guest_client *c);
 
+/* After guest_client_lock, with the WRITE slot of the -shm: is the lock still
+ * ours? A node that starts clears the slot word before it takes the WRITE slot
+ * exclusively, so once both are ours, no later node touches the file. */
+bool guest_client_owns(struct guest_client *c);
+
 /* Is the connection on which the lock was granted still there? */
 bool guest_client_alive(struct guest_client *c);
 

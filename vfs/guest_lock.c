@@ -71,6 +71,8 @@ static bool retake(struct guest_db *db)
     return false;
 }
 
+/* Our node may have died since it granted the lock, and the next one may have
+ * taken the file before the real slot was ours. */
 static int ask(struct guest_db *db)
 {
     struct position position;
@@ -80,7 +82,12 @@ static int ask(struct guest_db *db)
     if (err != 0) {
         return guest_code_lock(err);
     }
+    FAILPOINT("guest.granted");
     rc = hold_slot(db);
+    if (rc == SQLITE_OK && !guest_client_owns(&db->client)) {
+        let_slot_go(db);
+        rc = SQLITE_BUSY;
+    }
     if (rc != SQLITE_OK) {
         guest_client_unlock(&db->client, UNLOCK_NOTHING, NULL, true);
     }

@@ -381,6 +381,30 @@ class Publishing(Rows):
                 session.close()
         self.finish()
 
+    def test_a_lock_from_before_the_restart_is_not_held(self):
+        """The next node has the file already: nothing would keep it away."""
+        home = self.cluster[1]
+        other = self.fail_session(self.cluster, home)
+        self.insert(other, "before granted")
+        other.close()
+        session, armed = self.fail_session(self.cluster, home,
+                                           "guest.granted:1:pause")
+        session.sql("PRAGMA busy_timeout=0")
+        armed.on()
+        session.send("sql", sql="BEGIN IMMEDIATE")
+        self.assertStops(session.process, "granted")
+        home.kill()
+        home.env = {}
+        home.start()
+        home.wait_ready().wait_log(r"\bready db=main\b")
+        session.process.send_signal(signal.SIGCONT)
+        with self.assertRaises(marmot.SqlError) as raised:
+            session.receive()
+        self.assertEqual(raised.exception.name, "SQLITE_BUSY")
+        session.sql("PRAGMA busy_timeout=20000")
+        self.goes_on(session, "after granted")
+        self.finish()
+
     def test_the_session_goes_on_after_the_restart(self):
         """The node waits for it, and says so."""
         home = self.cluster[1]
