@@ -139,8 +139,11 @@ void writeback_start(struct node *n, struct database *db, enum writeback what);
 
 /* ---- found.c: what the own log names at the start ---- */
 void found_add(struct group_state *g, const void *bytes, size_t len);
-/* Put a scanned file that has no place yet where one of them says. */
-void found_place(struct group_state *g, struct database *db);
+/* Put a scanned file that has no place yet where one of them says. They are
+ * followed from this position on; NULL: from the enrolment, if it is among
+ * them. */
+void found_place(struct group_state *g, struct database *db,
+                 const struct position *from);
 void found_forget(struct group_state *g);
 
 /* ---- membership.c: the registry and this node ---- */
@@ -191,6 +194,13 @@ void folder_enrolled(struct node *n, const char *name);
 
 /* ---- settle.c: files are durable before the log forgets ---- */
 void settle_begin(struct node *n, unsigned group, bool received);
+/* Write down where a file stands, as soon as that is durable. */
+void settle_note(struct node *n, struct database *db);
+/* Do the local files of the group have all that its log says, or will when
+ * what is pending is appended? Not before the log was read to its end: until
+ * then it may take a snapshot of a peer to go on, and the core takes none while
+ * its own waits for the files. */
+bool settle_may_take(struct node *n, unsigned group);
 /* Is it known where every local file of the group stands? */
 bool settle_may_restore(struct node *n, unsigned group);
 void settle_step(struct node *n, struct database *db);

@@ -21,7 +21,7 @@
 
 #include "tests/unit/node/power_world.h"
 
-#define STEPS 260
+#define STEPS 400
 #define CUTS 200
 #define CONTROL_CUTS 150
 
@@ -101,16 +101,13 @@ static bool find_place(struct restart *r)
 
     p->m.pages = (uint32_t)(r->w->base.len / PAGE_BYTES);
     p->m.checksum = r->w->base_sum;
-    place_enroll(p);
-    if (log_first) {
-        read_log(r);
-    }
-    if (!scan(r)) {
+    if (!log_first && !scan(r)) {
         return false;
     }
-    if (!log_first) {
-        placing_enrolled(&p->db, &p->m); /* now that the file is known */
-        read_log(r);
+    place_enroll(p);
+    read_log(r);
+    if (log_first && !scan(r)) {
+        return false;
     }
     return p->db.placed;
 }
@@ -228,6 +225,19 @@ static void cut_again(struct restart *r, struct disk *d)
     restart(r);
 }
 
+/* Half of them where something was just committed, or else most would be in the
+ * middle of the largest transactions. */
+static int some_moment(const struct disk *d)
+{
+    int at = (int)disk_dice((uint32_t)d->count + 1);
+    bool anywhere = disk_dice(2) == 0;
+
+    while (!anywhere && at < d->count && d->ops[at].kind != DISK_NOTE) {
+        at++;
+    }
+    return at + (anywhere ? 0 : (int)disk_dice(4) * (at + 4 < d->count));
+}
+
 static void one_cut(const struct power_world *w, struct cut *cut, bool again,
                     struct tally *tally)
 {
@@ -270,7 +280,7 @@ static void cut_many(const struct power_world *w, int cuts, unsigned unsynced,
 
     memset(tally, 0, sizeof *tally);
     for (int i = 0; tally->cuts < cuts; i++) {
-        struct cut cut = {.at = (int)disk_dice((uint32_t)w->disk.count + 1),
+        struct cut cut = {.at = some_moment(&w->disk),
                           .survival = survivals[i % 5],
                           .unsynced = unsynced};
         one_cut(w, &cut, unsynced == 0 && i % 4 == 3, tally);
