@@ -35,6 +35,7 @@ struct restart {
     struct place *place;
     struct apply *apply;
     char path[PATH_MAX];
+    uint64_t begin;   /* the log before was forgotten: there is a snapshot */
     uint64_t safe;    /* the copy must be there at least */
     uint64_t highest; /* what the log held when the power went */
     uint64_t end;     /* what it holds now */
@@ -64,7 +65,7 @@ static bool open_copy(struct restart *r)
 
 static void read_log(struct restart *r)
 {
-    for (uint64_t i = 1; i <= r->end; i++) {
+    for (uint64_t i = r->begin + 1; i <= r->end; i++) {
         const struct logged *l = &r->w->log[i - 1];
         struct entry_txn txn = {.db_pages = l->db_pages,
                                 .checksum = l->checksum,
@@ -99,8 +100,13 @@ static bool find_place(struct restart *r)
     struct place *p = r->place;
     bool log_first = disk_dice(2) == 0;
 
+    p->m.position = (struct position){r->begin, ~r->begin};
     p->m.pages = (uint32_t)(r->w->base.len / PAGE_BYTES);
     p->m.checksum = r->w->base_sum;
+    if (r->begin > 0) {
+        p->m.pages = r->w->log[r->begin - 1].db_pages;
+        p->m.checksum = r->w->log[r->begin - 1].checksum;
+    }
     if (!log_first && !scan(r)) {
         return false;
     }
@@ -248,6 +254,8 @@ static void one_cut(const struct power_world *w, struct cut *cut, bool again,
     join(r.path, w->folder, "follower-cut.db");
     disk_cut(&w->disk, cut, r.path);
     r.safe = safe_at(&w->disk, cut->at);
+    r.begin = disk_dice((uint32_t)r.safe + 1); /* no further: settle.c */
+    r.begin = disk_dice(3) == 0 ? r.safe : r.begin;
     r.highest = disk_noted(&w->disk, NOTE_LOGGED, cut->at);
     if (r.highest > w->logged) {
         r.highest = w->logged; /* the last one came to nothing */
