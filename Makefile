@@ -131,6 +131,20 @@ soak: all failpoint-build cluster
 	MARMOT_KILL_SECONDS=60 scripts/run-tests e2e RandomKills
 	scripts/soak $(MINUTES)
 
+# Power cuts: under the files of a copy and of the log in one process, CUTS of
+# them each, and 20 under whole nodes (root, nbdkit, nbdfuse).
+CUTS ?= 500
+POWER := $(BUILD)/tests/node/test_power_cuts $(BUILD)/tests/consensus/test_store_power
+power: all $(POWER)
+	for test in $(POWER); do MARMOT_POWER_CUTS=$(CUTS) timeout 600 $$test || exit 1; done
+	scripts/run-tests power
+
+# Nodes with failpoints and sanitizers, applications as they are.
+asan-faults: failpoint-build
+	$(MAKE) BUILD=build/asan-faults OPT=-O1 FAILPOINTS=-DMARMOT_FAILPOINTS SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" build/asan-faults/marmot
+	cp build/failpoints/*.so build/asan-faults/
+	MARMOT_FAILPOINTS=build/asan-faults scripts/run-tests e2e test_crash_rows test_random_kills
+
 # A test asks for more memory than there is, on purpose.
 asan: export ASAN_OPTIONS := allocator_may_return_null=1
 asan:
@@ -229,7 +243,9 @@ help:
 	@echo "test       unit, cluster and e2e tests, a short run with faults"
 	@echo "soak       MINUTES=30 of faults under load, and what became of the data"
 	@echo "cluster    build/tests/cluster/sim: whole clusters in one process"
+	@echo "power      CUTS=500 power cuts in one process, 20 on real file systems"
 	@echo "asan tsan  unit and cluster tests under sanitizers"
+	@echo "asan-faults  nodes that die and fail at chosen points, under sanitizers"
 	@echo "failpoints where a test can make a process die; failpoint-build: for that"
 	@echo "model      the protocol in spin: with its rules it holds, without one not"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
@@ -238,5 +254,5 @@ help:
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit cluster test soak model failpoint-build failpoints asan tsan fuzz bench bench-full format lint install uninstall clean help
+.PHONY: all unit cluster test soak power asan-faults model failpoint-build failpoints asan tsan fuzz bench bench-full format lint install uninstall clean help
 .SECONDARY:

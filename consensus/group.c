@@ -296,6 +296,10 @@ void group_recv(struct group *g, struct raft_message *m)
         return;
     }
     if (m->type == RAFT_IO_TIMEOUT_NOW) {
+        if (!leadership_wanted(g->all)) {
+            raft_message_close(m);
+            return; /* who leads goes on */
+        }
         g->invited_ms = groups_now(g->all);
     }
     FAILPOINT("raft.received");

@@ -168,9 +168,6 @@ static void take_raft(struct groups *g, uint64_t peer, const struct packet *p)
         return;
     }
     m.server_id = peer;
-    if (m.type == RAFT_IO_TIMEOUT_NOW && !leadership_wanted(g)) {
-        return; /* the one who leads goes on */
-    }
     group_recv(g->groups[p->group], &m);
 }
 

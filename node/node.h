@@ -136,6 +136,9 @@ enum writeback {
 };
 enum writeback writeback_due(struct database *db);
 void writeback_start(struct node *n, struct database *db, enum writeback what);
+/* A sync of the file or its WAL has failed, and is not tried again: the node
+ * stops, the next start reads the file and compares it with the log. */
+void writeback_lost(struct node *n, const struct database *db);
 
 /* ---- found.c: what the own log names at the start ---- */
 void found_add(struct group_state *g, const void *bytes, size_t len);

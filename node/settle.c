@@ -52,10 +52,10 @@ static void sync_done(struct job *job)
     if (job->rv == 0) {
         db->durable = s->upto;
     } else {
-        log_error("sync_failed",
-                  "db=%s path=%s why=\"%s\": the log is kept; look at the disk",
+        log_error("sync_failed", "db=%s path=%s why=\"%s\": the log is kept",
                   db->name, db->path, err_str(job->rv));
         db->job_not_before_us = now(db) + RETRY_US;
+        writeback_lost(job->node, db);
     }
     free(s);
 }

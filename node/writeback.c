@@ -45,23 +45,26 @@ static void run_reset(struct job *job)
     }
 }
 
-/* A disk that has lost writes once is not tried again: the next start reads the
- * file and compares it with the log. */
-static void note_failure(const struct job *job)
+void writeback_lost(struct node *n, const struct database *db)
 {
     char why[PATH_MAX + 128];
 
+    snprintf(why, sizeof why,
+             "the database %s cannot be written to its disk; look at the "
+             "disk, then start again",
+             db->path);
+    node_fatal(n, why);
+}
+
+static void note_failure(const struct job *job)
+{
     if (job->rv == 0 || job->rv == ERR_BUSY) {
         return;
     }
     log_warn("checkpoint_failed", "db=%s path=%s why=\"%s\"", job->db->name,
              job->db->path, err_str(job->rv));
     if (job->rv == ERR_IO) {
-        snprintf(why, sizeof why,
-                 "the database %s cannot be written to its disk; look at the "
-                 "disk, then start again",
-                 job->db->path);
-        node_fatal(job->node, why);
+        writeback_lost(job->node, job->db);
     }
 }
 

@@ -217,7 +217,7 @@ static const char *some_change(void)
         "UPDATE t SET v = randomblob(300) WHERE id % 23 = 4",
         "INSERT INTO t(v) VALUES (randomblob(900))",
         "INSERT INTO t(v) VALUES (randomblob(90))",
-        SERIES(40) "INSERT INTO t(v) SELECT randomblob(500) FROM n",
+        SERIES(20) "INSERT INTO t(v) SELECT randomblob(500) FROM n",
         "DELETE FROM t WHERE id > (SELECT max(id) - 25 FROM t)",
         "DELETE FROM t WHERE id > 130",
     };
@@ -230,14 +230,14 @@ static void rolled_back(struct power_world *w)
     commit_here(
         w, &w->here,
         "BEGIN; " SERIES(
-            60) "INSERT INTO t(v) SELECT randomblob(700) FROM n; ROLLBACK");
+            20) "INSERT INTO t(v) SELECT randomblob(700) FROM n; ROLLBACK");
 }
 
 /* Frames of a transaction that is not committed are in the WAL meanwhile. */
 static void write_back_beside_a_session(struct power_world *w)
 {
     run(w->here.session,
-        "BEGIN; " SERIES(30) "INSERT INTO t(v) SELECT randomblob(700) FROM n");
+        "BEGIN; " SERIES(15) "INSERT INTO t(v) SELECT randomblob(700) FROM n");
     assert_int_equal(apply_checkpoint(w->here.apply, false), 0);
     commit_here(w, &w->here, "COMMIT");
 }

@@ -21,7 +21,7 @@
 
 #include "tests/unit/node/power_world.h"
 
-#define STEPS 260
+#define STEPS 400
 #define CUTS 200
 #define CONTROL_CUTS 150
 
@@ -35,6 +35,7 @@ struct restart {
     struct place *place;
     struct apply *apply;
     char path[PATH_MAX];
+    uint64_t begin;   /* the log before was forgotten: there is a snapshot */
     uint64_t safe;    /* the copy must be there at least */
     uint64_t highest; /* what the log held when the power went */
     uint64_t end;     /* what it holds now */
@@ -64,7 +65,7 @@ static bool open_copy(struct restart *r)
 
 static void read_log(struct restart *r)
 {
-    for (uint64_t i = 1; i <= r->end; i++) {
+    for (uint64_t i = r->begin + 1; i <= r->end; i++) {
         const struct logged *l = &r->w->log[i - 1];
         struct entry_txn txn = {.db_pages = l->db_pages,
                                 .checksum = l->checksum,
@@ -99,18 +100,20 @@ static bool find_place(struct restart *r)
     struct place *p = r->place;
     bool log_first = disk_dice(2) == 0;
 
+    p->m.position = (struct position){r->begin, ~r->begin};
     p->m.pages = (uint32_t)(r->w->base.len / PAGE_BYTES);
     p->m.checksum = r->w->base_sum;
-    place_enroll(p);
-    if (log_first) {
-        read_log(r);
+    if (r->begin > 0) {
+        p->m.pages = r->w->log[r->begin - 1].db_pages;
+        p->m.checksum = r->w->log[r->begin - 1].checksum;
     }
-    if (!scan(r)) {
+    if (!log_first && !scan(r)) {
         return false;
     }
-    if (!log_first) {
-        placing_enrolled(&p->db, &p->m); /* now that the file is known */
-        read_log(r);
+    place_enroll(p);
+    read_log(r);
+    if (log_first && !scan(r)) {
+        return false;
     }
     return p->db.placed;
 }
@@ -228,6 +231,19 @@ static void cut_again(struct restart *r, struct disk *d)
     restart(r);
 }
 
+/* Half of them where something was just committed, or else most would be in the
+ * middle of the largest transactions. */
+static int some_moment(const struct disk *d)
+{
+    int at = (int)disk_dice((uint32_t)d->count + 1);
+    bool anywhere = disk_dice(2) == 0;
+
+    while (!anywhere && at < d->count && d->ops[at].kind != DISK_NOTE) {
+        at++;
+    }
+    return at + (anywhere ? 0 : (int)disk_dice(4) * (at + 4 < d->count));
+}
+
 static void one_cut(const struct power_world *w, struct cut *cut, bool again,
                     struct tally *tally)
 {
@@ -238,6 +254,8 @@ static void one_cut(const struct power_world *w, struct cut *cut, bool again,
     join(r.path, w->folder, "follower-cut.db");
     disk_cut(&w->disk, cut, r.path);
     r.safe = safe_at(&w->disk, cut->at);
+    r.begin = disk_dice((uint32_t)r.safe + 1); /* no further: settle.c */
+    r.begin = disk_dice(3) == 0 ? r.safe : r.begin;
     r.highest = disk_noted(&w->disk, NOTE_LOGGED, cut->at);
     if (r.highest > w->logged) {
         r.highest = w->logged; /* the last one came to nothing */
@@ -270,7 +288,7 @@ static void cut_many(const struct power_world *w, int cuts, unsigned unsynced,
 
     memset(tally, 0, sizeof *tally);
     for (int i = 0; tally->cuts < cuts; i++) {
-        struct cut cut = {.at = (int)disk_dice((uint32_t)w->disk.count + 1),
+        struct cut cut = {.at = some_moment(&w->disk),
                           .survival = survivals[i % 5],
                           .unsynced = unsynced};
         one_cut(w, &cut, unsynced == 0 && i % 4 == 3, tally);
