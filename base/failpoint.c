@@ -82,12 +82,19 @@ static const struct point {
     {"file.opened", "a database is open, not read"},
     {"file.scanned", "the checksum of a database is known"},
     {"file.member", "the member file is about to be renamed"},
+    {"file.databases", "the list of databases is about to be renamed"},
+    {"join.answered", "the cluster has taken this node in"},
+    {"member.add", "a node is about to be added to a group"},
+    {"member.assign", "a node of a group is about to have another role"},
+    {"member.remove", "a node is about to be taken out of a group"},
+    {"member.left", "a group is about to say that a node is out of it"},
     {"file.members", "the list of members is about to be renamed"},
     /* the log */
     {"store.begin", "a batch is about to be written"},
     {"store.row", "a row of a batch is written"},
     {"store.commit", "a batch is about to be committed"},
     {"store.committed", "a batch is on the disk"},
+    {"store.swept", "rows that no group needs are deleted"},
     {"store.complete", "nobody was told that a batch is on the disk"},
     {"store.checkpoint", "the store is about to be checkpointed"},
     {"store.checkpointed", "the store was checkpointed"},
@@ -96,6 +103,8 @@ static const struct point {
     {"raft.append", "entries are about to be sent to a peer"},
     {"raft.sent", "what a turn of the loop queued for a peer was sent"},
     {"raft.received", "a message of a peer has come"},
+    {"raft.settled", "a snapshot is about to be stored: no file needs the log"},
+    {"raft.restored", "the state is that of a snapshot"},
 };
 
 enum action { KILL, PAUSE, DELAY, ERROR };

@@ -48,7 +48,11 @@ void lease_table_begin(struct lease_table *t, uint64_t term, uint64_t opens_us)
     t->term = term;
     t->opens_us = opens_us;
     t->closed = false;
-    t->epoch = term << 32; /* above those of all leaders before */
+    /* Above those of all leaders before; the term may be one that we led until
+     * a transfer failed. */
+    if (t->epoch < term << 32) {
+        t->epoch = term << 32;
+    }
 }
 
 void lease_table_close(struct lease_table *t)

@@ -159,3 +159,9 @@ uint32_t apply_page_size(const struct apply *a)
     (void)a;
     return SIM_PAGE;
 }
+
+void writeback_lost(struct node *n, const struct database *db)
+{
+    (void)db;
+    node_fatal(n, "a sync failed (simulated)");
+}

@@ -54,6 +54,12 @@ void job_start(struct node *n, struct database *db, struct job *job,
     db->job = it->job = job;
 }
 
+void writeback_lost(struct node *n, const struct database *db)
+{
+    (void)n;
+    (void)db;
+}
+
 void node_wake(struct node *n, struct database *db)
 {
     (void)n;
