@@ -121,6 +121,7 @@ uint64_t group_bytes(const struct group *g)
 void group_propose(struct group *g, unsigned slot, void *bytes, size_t len)
 {
     g->proposers |= 1ull << slot;
+    g->written_by[slot]++;
     if (g->n_pending == g->pending_cap) {
         g->pending_cap = g->pending_cap == 0 ? 16 : g->pending_cap * 2;
         g->pending = must_grow(g->pending, g->pending_cap * sizeof *g->pending);

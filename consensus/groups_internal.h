@@ -5,6 +5,7 @@
  *   group.c       one group: core, filters, proposals, what it tells node/
  *   members.c     who may connect, and from which store
  *   membership.c  the members of the groups follow the registry
+ *   follow_writer.c  leadership goes where a group is written
  *   leadership.c  where leaders should be, transfers, handing over at stop
  *   compaction.c  snapshots: when, and how much of the log stays
  *   quorum.c      may a group commit now, and if not, why */
@@ -89,6 +90,11 @@ struct group {
     bool changing;
     uint64_t change_ms; /* the last one that failed */
     uint64_t left_said_ms;
+
+    /* follow_writer.c: proposals since `window_ms`, by slot */
+    uint32_t written_by[NODES_MAX];
+    uint64_t window_ms, followed_ms;
+    unsigned writer, windows; /* it wrote nearly all for so many windows */
 
     /* leadership.c */
     struct raft_transfer transfer;
@@ -208,6 +214,12 @@ int compaction_restore(struct raft_fsm *fsm, struct raft_buffer *buf);
 void compaction_put(void *data);
 void compaction_want(struct group *g, bool want);
 void compaction_tick(struct groups *g);
+
+/* ---- follow_writer.c ---- */
+
+/* The member to whom the group should go, since it writes steadily; NULL:
+ * nobody does, or it leads already. */
+const struct member *follow_writer_next(struct group *g);
 
 /* ---- leadership.c ---- */
 

@@ -130,10 +130,29 @@ static void end_stand_in(struct group *g)
     }
 }
 
+/* Who gets it keeps it, as from any other transfer. */
+static bool follow_writer(struct group *g)
+{
+    const struct member *to = group_leads(g) ? follow_writer_next(g) : NULL;
+
+    if (to == NULL || !to->ready || peek_role(&g->raft, to->id) != RAFT_VOTER ||
+        leadership_lags(g, to->id, NEAR_ENTRIES) ||
+        transfers(g->all) >= TRANSFERS_MAX) {
+        return false;
+    }
+    g->followed_ms = groups_now(g->all);
+    log_info("following_writer", "shard=%u node=%" PRIu64, g->number, to->id);
+    return transfer(g, to->id) == 0;
+}
+
 static void balance(struct group *g)
 {
     uint64_t now = groups_now(g->all);
     const struct member *to = groups_member(g->all, g->preferred);
+
+    if (follow_writer(g)) {
+        return;
+    }
 
     if (!group_leads(g) || to == NULL || to->self ||
         peek_role(&g->raft, to->id) != RAFT_VOTER || g->stay || !to->ready ||
@@ -212,6 +231,8 @@ void leadership_gained(struct group *g)
     g->invited_ms = 0;
     g->near_ms = 0;
     g->changing = false;
+    g->windows = 0;
+    g->followed_ms = g->stay ? now : g->followed_ms;
 }
 
 void leadership_peer_down(struct groups *g, uint64_t peer)
