@@ -54,7 +54,7 @@ class QuickStart(Case):
         for node in self.one, self.two:
             self.assertSees(node, [("one",), ("two",)],
                             "SELECT key FROM cache ORDER BY key")
-        self.one.wait_log(r"pane.*\bnot\b")
+        self.one.wait_log(r"pane http://localhost:6001/")
         self.assertEqual((self.one.stop(), self.two.stop()), (0, 0))
         with open(ONE, "rb") as one, open(TWO, "rb") as two:
             self.assertEqual(one.read(), two.read())
