@@ -248,8 +248,9 @@ static bool same_plan(const struct groups *g, const struct member *m,
                       "must be equal",
                       peer->node_id, peer->shards, g->options.shards);
     }
-    if (!uuid_is_none(&g->identity.cluster) &&
-        uuid_equal(&g->identity.cluster, &peer->cluster)) {
+    if (peer->members[0] == '\0' || g->members_text[0] == '\0' ||
+        (!uuid_is_none(&g->identity.cluster) &&
+         uuid_equal(&g->identity.cluster, &peer->cluster))) {
         return true; /* who belongs to it is in the log */
     }
     if (strcmp(peer->members, g->members_text) != 0) {

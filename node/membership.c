@@ -316,6 +316,13 @@ int membership_find(struct node *n, char *why, size_t size)
         }
     }
     if (n->roster.n > 0) {
+        if (o->shards_given && o->shards != n->roster.shards) {
+            snprintf(why, size,
+                     "the cluster was created with -shards %u and this start "
+                     "says %u; it cannot change",
+                     n->roster.shards, o->shards);
+            return ERR_MISMATCH;
+        }
         o->shards = n->roster.shards;
         if (!is_listed(&n->roster, o->node_id)) {
             snprintf(why, size,

@@ -384,6 +384,7 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
             return -1;
         }
         o->shards = (unsigned)n;
+        o->shards_given = true;
         return 0;
     case F_RAFT_PATH:
         if (*arg == '\0' || strlen(arg) >= sizeof o->raft_path - 64) {

@@ -31,6 +31,7 @@ struct options {
     unsigned n_members;
     char join[1024]; /* "host:port,..."; empty: not given */
     unsigned shards;
+    bool shards_given;
     char raft_path[PATH_MAX];
     bool replica;
     bool verbose;

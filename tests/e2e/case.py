@@ -96,7 +96,7 @@ class Case(unittest.TestCase):
     def assertTurnedAway(self, node, pattern):
         """The other nodes will not talk to this one, and it says why. It goes
         on trying, for what is wrong may be put right on their side."""
-        node.wait_log(rf"(?i)\brefused .*why=.*({pattern})")
+        node.wait_log(rf"(?i)refused .*why=.*({pattern})")
         self.assertTrue(node.running())
         self.assertNotIn(f"ready node={node.id}", node.log())
 
