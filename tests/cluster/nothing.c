@@ -160,8 +160,10 @@ uint32_t apply_page_size(const struct apply *a)
     return SIM_PAGE;
 }
 
+/* The node would stop. Here a sync that failed has lost nothing: what counts is
+ * that the log is kept, and the next one may succeed. */
 void writeback_lost(struct node *n, const struct database *db)
 {
+    (void)n;
     (void)db;
-    node_fatal(n, "a sync failed (simulated)");
 }

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/err.h"
 #include "node/job.h"
 #include "tests/unit/node/place.h"
 
@@ -15,7 +16,7 @@ struct settling {
     struct group_state group;
     uint64_t now_us;
     struct job *job;
-    unsigned settled, notes;
+    unsigned settled, notes, lost;
     struct position noted;
 };
 
@@ -58,6 +59,7 @@ void writeback_lost(struct node *n, const struct database *db)
 {
     (void)n;
     (void)db;
+    it->lost++;
 }
 
 void node_wake(struct node *n, struct database *db)
@@ -157,6 +159,19 @@ static void a_file_is_synced_before_the_log_forgets(void **state)
     assert_int_equal(it->settled, 1);
     assert_int_equal(p->db.durable.txid, 50);
     assert_int_equal(it->notes, 0);
+}
+
+static void a_sync_that_fails_stops_the_node_and_the_log_is_kept(void **state)
+{
+    (void)state;
+    settle_begin(&it->node, 0, false);
+    step();
+    assert_non_null(it->job);
+    it->job->rv = ERR_IO;
+    finish_sync();
+    assert_int_equal(it->lost, 1);
+    assert_int_equal(it->settled, 0);
+    assert_null(it->job);
 }
 
 static void what_is_pending_is_appended_before(void **state)
@@ -312,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_file_is_synced_before_the_log_forgets),
+        T(a_sync_that_fails_stops_the_node_and_the_log_is_kept),
         T(what_is_pending_is_appended_before),
         T(a_file_that_is_still_being_placed_holds_the_log),
         T(a_file_that_a_session_made_is_opened_and_synced_first),
