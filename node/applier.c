@@ -117,7 +117,7 @@ static void open_failed(struct open_job *o)
     snprintf(db->why, sizeof db->why, "cannot open %s: %s", db->path,
              err_str(o->job.rv));
     db->state = DB_REFUSED;
-    node_fatal(o->job.node, db->why);
+    catalog_cannot_keep(o->job.node, db);
 }
 
 static bool not_a_database(struct open_job *o)
@@ -133,7 +133,7 @@ static bool not_a_database(struct open_job *o)
              "copy",
              db->path);
     db->state = DB_REFUSED;
-    node_fatal(o->job.node, db->why);
+    catalog_cannot_keep(o->job.node, db);
     return true;
 }
 

@@ -109,6 +109,17 @@ static int look_at_file(struct database *db, const char *path, char *why,
     return 0;
 }
 
+/* Asked for while the node runs, or found by itself: a file that cannot be kept
+ * is no reason to stop. */
+void catalog_cannot_keep(struct node *n, struct database *db)
+{
+    if (db->optional) {
+        log_error("refused", "db=%s why=\"%s\"", db->name, db->why);
+    } else {
+        node_fatal(n, db->why);
+    }
+}
+
 /* It may be that the group knows the name already. */
 static void meet_group(struct node *n, struct database *db)
 {
@@ -205,6 +216,7 @@ static int add_listed(struct node *n, char *line, char *why, size_t size)
     rv = catalog_add(n, line, path, why, size);
     if (rv == 0) {
         catalog_find(n, line)->attached = true;
+        catalog_find(n, line)->optional = true;
     }
     return rv;
 }
@@ -258,7 +270,7 @@ int catalog_attach(struct node *n, const char *name, const char *path,
         return rv;
     }
     db = catalog_find(n, name);
-    db->attached = true;
+    db->attached = db->optional = true;
     log_info("attached", "db=%s path=%s", name, db->path);
     if (write_list(n) != 0) {
         log_warn("databases_file",
@@ -361,7 +373,7 @@ static void put_aside(const struct database *db)
     }
 }
 
-static void forget_files(struct node *n, const struct database *db)
+static void forget_files(struct node *n, struct database *db)
 {
     char path[PATH_MAX + 32];
 
@@ -370,7 +382,11 @@ static void forget_files(struct node *n, const struct database *db)
     snprintf(path, sizeof path, "%s-marmot" SLOT_SUFFIX, db->path);
     unlink(path);
     image_forget(db->path);
-    contact_forget(n->options, db->name);
+    if (db->drop) {
+        contact_forget(n->options, db->name);
+    } else if (db->m != NULL && db->placed) {
+        contact_note(n, db); /* should it be attached again */
+    }
 }
 
 /* Returns true when it is gone, and freed. */

@@ -219,6 +219,7 @@ struct database {
     struct position
         durable;          /* of `applied`, as far as a power loss spares it */
     bool attached;        /* by hand: not named by a flag */
+    bool optional;        /* the node lives on when this file cannot be kept */
     bool detaching, drop; /* on its way out; and the file is put aside */
     bool member;          /* the member file says it was part of this uuid */
     struct {

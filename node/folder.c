@@ -50,6 +50,7 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
         return; /* nothing that is a database, or not yet */
     }
     if (catalog_add(n, name, path, why, sizeof why) == 0) {
+        catalog_find(n, name)->optional = true;
         log_info("attached", "db=%s path=%s", name, path);
     } else {
         log_warn("not_attached", "db=%s why=\"%s\"", name, why);

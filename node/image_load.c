@@ -267,7 +267,7 @@ static void refuse(struct node *n, struct database *db, const char *difference)
         image_writer_cancel(db->fetch->writer);
         db->fetch->writer = NULL;
     }
-    node_fatal(n, db->why);
+    catalog_cannot_keep(n, db);
 }
 
 static void say_installed(const struct database *db, const char *aside)

@@ -36,7 +36,8 @@ static void say_ready(struct node *n)
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
         const struct database *db = LIST_ENTRY(l, struct database, link);
         bool waits = db->state == DB_PLACING && db->caught_up && db->m == NULL;
-        if (db->state != DB_READY && !waits) {
+        if (db->state != DB_READY && !waits &&
+            !(db->optional && db->state == DB_REFUSED)) {
             return;
         }
     }

@@ -185,6 +185,8 @@ int catalog_detach(struct node *n, const char *name, char *why, size_t size);
 /* Let it go everywhere; each node puts its file aside. */
 int catalog_drop(struct node *n, const char *name, char *why, size_t size);
 void catalog_dropped(struct node *n, struct database *db);
+/* DB_REFUSED, for db->why: does the node stop? */
+void catalog_cannot_keep(struct node *n, struct database *db);
 /* Returns true when the database is gone, and freed. */
 bool catalog_step(struct node *n, struct database *db);
 
