@@ -1,0 +1,378 @@
+"""Logs that are shortened: what stays, what comes back, and from where.
+
+The bound is the smallest that a node takes, so that seconds of writing are many
+times more than the log keeps. MARMOT_LONG=1 writes 100,000 commits instead,
+under a bound of 8 MiB.
+"""
+
+import os
+import pathlib
+import random
+import signal
+import sqlite3
+import time
+
+import marmot
+from case import Case
+from marmot import eventually
+
+LONG = bool(os.environ.get("MARMOT_LONG"))
+SEED = int(os.environ.get("MARMOT_KILL_SEED", 0)) or random.randrange(1, 10**6)
+BOUND = 8 << 20 if LONG else 1 << 20
+SMALL = ("-max-log-bytes", 1 << 20)
+ENTRIES = ("-max-log-entries", 64)  # shortened all the time
+BLOB = "INSERT INTO blobs VALUES(randomblob(?))"
+BLOBS = "SELECT count(*), sum(length(b)) FROM blobs"
+ROWS = "SELECT count(*) FROM rows"
+
+
+def store_bytes(node):
+    """store.db and its WAL."""
+    return sum(os.stat(f).st_size for f in node.raft.glob("store.db*"))
+
+
+def resident(node):
+    status = pathlib.Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) << 10
+
+
+def log_rows(node):
+    """How many entries a stopped node's store holds, and of how many bytes."""
+    store = sqlite3.connect(node.raft / "store.db")
+    try:
+        return store.execute(
+            "SELECT count(*), total(length(data)) FROM log").fetchone()
+    finally:
+        store.close()
+
+
+def aside(node, name="main"):
+    return list(node.folder.glob(f"{name}.db.before-marmot-*"))
+
+
+class CompactionCase(Case):
+    def small_cluster(self, flags=SMALL, databases=("main",), **options):
+        """A running cluster; its first database has tables already."""
+        cluster = self.cluster(3, start=False, flags=flags,
+                               databases=databases, **options)
+        marmot.make_database(cluster[1].path(databases[0]),
+                             "CREATE TABLE rows(tag, n);"
+                             "CREATE TABLE blobs(b)")
+        return cluster.start()
+
+    def write_blobs(self, session, total, each=50_000):
+        """Transactions that do not compress, of `total` bytes together."""
+        for _ in range(total // each):
+            session.sql(BLOB, each)
+
+    def assertSameRows(self, cluster, statement=BLOBS):
+        expected = marmot.read_plain(cluster[1].path(), statement)
+        for node in cluster.nodes:
+            self.assertSees(node, expected, statement)
+
+    def assertWhole(self, cluster, name="main"):
+        self.assertSamePages(cluster, name)
+        for node in cluster.nodes:
+            self.assertIntact(node, name)
+
+    def assertWrites(self, cluster, timeout=marmot.DEADLINE):
+        for node in cluster.nodes:
+            self.writes(cluster.session(node.id, busy_ms=5000),
+                        f"INSERT INTO rows VALUES('on', {node.id})", timeout)
+
+
+class Bounded(CompactionCase):
+    def test_the_log_stays_within_its_bound(self):
+        """However many commits: in the store, in memory, and at a start."""
+        count = 100_000 if LONG else 3000
+        cluster = self.small_cluster(("-max-log-bytes", BOUND))
+        session = cluster.session(1, busy_ms=20000)
+        session.call("repeat", count=500, tag="first", sql=[
+            "REPLACE INTO rows(rowid, tag, n) VALUES(1, ?, ?)"])
+        before = [(store_bytes(n), resident(n)) for n in cluster.nodes]
+        started = time.monotonic()
+        session.call("repeat", count=count, tag="then", sql=[
+            "INSERT INTO rows VALUES(? || hex(randomblob(1000)), ?)"])
+        seconds = time.monotonic() - started
+        time.sleep(2)
+        for node, (store, memory) in zip(cluster.nodes, before):
+            print(f"     node {node.id}: store {store >> 10} -> "
+                  f"{store_bytes(node) >> 10} KiB, memory {memory >> 10} -> "
+                  f"{resident(node) >> 10} KiB after {count} commits in "
+                  f"{seconds:.0f} s", flush=True)
+            self.assertLess(store_bytes(node), (20 << 20) + 6 * BOUND)
+            self.assertLess(resident(node) - memory, (16 << 20) + 3 * BOUND)
+        self.assertSameRows(cluster, ROWS)
+        self.assertSameFiles(cluster)
+        for node in cluster.nodes:
+            self.assertLess(log_rows(node)[1], 3 * BOUND)
+        cluster.start()
+        self.assertSees(cluster[3], [(count + 1,)], ROWS)
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+
+    def test_a_transaction_larger_than_the_bound(self):
+        cluster = self.small_cluster()
+        session = cluster.session(2, busy_ms=20000)
+        for _ in range(2):
+            session.sql(BLOB, 30_000_000)
+            self.write_blobs(session, 2_000_000)
+        cluster[1].kill()
+        session.sql(BLOB, 30_000_000)
+        self.write_blobs(session, 2_000_000)
+        cluster[1].start().wait_ready()
+        self.assertSameRows(cluster)
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+        self.assertSameFiles(cluster)
+        for node in cluster.nodes:
+            self.assertLess(log_rows(node)[1], 8 << 20, f"node {node.id}")
+
+    def test_a_bound_on_entries(self):
+        cluster = self.small_cluster(ENTRIES)
+        session = cluster.session(3, busy_ms=20000)
+        session.call("repeat", count=1500, tag="e", sql=[
+            "INSERT INTO rows VALUES(?, ?)"])
+        self.assertSees(cluster[1], [(1500,)], ROWS)
+        time.sleep(1)
+        self.assertSameFiles(cluster)
+        for node in cluster.nodes:
+            self.assertLess(log_rows(node)[0], 500, f"node {node.id}")
+        cluster.start()
+        self.assertWrites(cluster)
+
+    def test_many_databases_in_one_group(self):
+        """One is written to, one now and then, the others never."""
+        names = ["main", *(f"quiet{i}" for i in range(12))]
+        cluster = self.small_cluster(("-shards", 1, *SMALL), names)
+        for i, name in enumerate(names[1:]):
+            session = cluster.session(i % 3 + 1, name)
+            self.writes(session, "CREATE TABLE quiet(a)")
+            session.close()
+        now_and_then = cluster.session(2, names[1], busy_ms=20000)
+        session = cluster.session(1, busy_ms=20000)
+        for i in range(6):
+            self.write_blobs(session, 1_000_000)
+            now_and_then.sql("INSERT INTO quiet VALUES(?)", i)
+        cluster[3].kill()
+        self.write_blobs(session, 4_000_000)
+        now_and_then.sql("INSERT INTO quiet VALUES(6)")
+        cluster[3].start().wait_ready()
+        self.assertSees(cluster[3], [(7,)], "SELECT count(*) FROM quiet",
+                        names[1])
+        for name in names:
+            self.assertSamePages(cluster, name)
+        cluster.close_sessions()
+        self.assertEqual(cluster.stop(), [0, 0, 0])
+        for node in cluster.nodes:
+            self.assertLess(log_rows(node)[1], 3 << 20)
+        cluster.start()
+        for name in names:
+            cluster[1].wait_log(rf"\bready db={name}\b")
+            self.assertSamePages(cluster, name)
+
+class Away(CompactionCase):
+    def miss(self, cluster, node, total=5_000_000):
+        """`node` dies, and the log no longer has what it misses."""
+        node.kill()
+        writer = cluster.session(node.id % 3 + 1, busy_ms=20000)
+        self.write_blobs(writer, total)
+        writer.close()
+
+    def test_a_node_that_missed_too_much(self):
+        cluster = self.small_cluster()
+        self.write_blobs(cluster.session(1, busy_ms=20000), 300_000)
+        for node in cluster[3], cluster[1]:
+            self.miss(cluster, node)
+            node.start().wait_ready()
+            node.wait_log(r"\bbehind db=main\b")
+            self.assertNotIn("unknown_state", node.log())
+            self.assertSameRows(cluster)
+            self.assertWhole(cluster)
+        self.assertWrites(cluster)
+        self.assertSameFiles(cluster)
+        cluster.start()
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+
+    def test_a_node_that_was_never_there(self):
+        """Its first start comes after the others have shortened their logs."""
+        cluster = self.cluster(3, start=False, flags=SMALL)
+        marmot.make_database(cluster[1].path(), "CREATE TABLE blobs(b);"
+                             "CREATE TABLE rows(tag, n)")
+        for node in cluster.nodes[:2]:
+            node.start()
+        cluster[2].wait_log(r"\bready db=main\b")
+        session = cluster.session(1, busy_ms=20000)
+        self.write_blobs(session, 4_000_000)
+        cluster[3].start().wait_ready()
+        self.assertSameRows(cluster)
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+        self.assertSameFiles(cluster)
+
+    def test_files_that_are_missing_or_foreign(self):
+        """As before the log was shortened: fetched, or kept aside."""
+        cluster = self.small_cluster()
+        node = cluster[3]
+        self.miss(cluster, node)
+        for leftover in node.folder.glob("main.db*"):
+            leftover.unlink()
+        node.start().wait_ready()
+        self.assertSameRows(cluster)
+        self.assertEqual(aside(node), [])
+        self.miss(cluster, node)
+        for leftover in node.folder.glob("main.db*"):
+            leftover.unlink()
+        marmot.make_database(node.path(), "CREATE TABLE foreign_one(a)")
+        node.start().wait_ready()
+        node.wait_log("unknown_state")
+        self.assertSameRows(cluster)
+        self.assertEqual(len(aside(node)), 1)
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+
+    def test_a_database_that_is_enrolled_late(self):
+        """A new name in a group whose log begins with a snapshot; and a
+        stranger's file under a name that the group knows only from one."""
+        flags = ["-shards", 1, *SMALL]
+        cluster = self.small_cluster(flags)
+        self.write_blobs(cluster.session(1, busy_ms=20000), 3_000_000)
+        cluster.close_sessions()
+        self.assertEqual(cluster.stop(), [0, 0, 0])
+        cluster.databases.append("late")
+        marmot.make_database(cluster[2].path("late"), "CREATE TABLE l(a)")
+        cluster.start()
+        late = cluster.session(3, "late", busy_ms=20000)
+        self.writes(late, "INSERT INTO l VALUES(1)")
+        self.assertSamePages(cluster, "late")
+        self.write_blobs(cluster.session(1, busy_ms=20000), 3_000_000)
+        cluster[3].stop()
+        (cluster[3].raft / "late.member").unlink()
+        for leftover in cluster[3].folder.glob("late.db*"):
+            leftover.unlink()
+        marmot.make_database(cluster[3].path("late"), "CREATE TABLE x(y)")
+        cluster[3].start()
+        self.assertExits(cluster[3], "another database than the cluster's")
+
+    def test_all_die_in_the_middle(self):
+        """kill -9 of all three, with writers on each, twice."""
+        cluster = self.small_cluster(("-max-log-bytes", 1 << 20,
+                                      "-max-log-entries", 200))
+        kept, unknown = set(), set()
+        for turn in range(2):
+            writers = []
+            for node in cluster.nodes:
+                tag = f"{node.id}.{turn}"
+                writer = cluster.session(node.id, busy_ms=20000)
+                writer.sql("SELECT 1")
+                writer.send("rows_until", tag=tag, seconds=4,
+                            sql="INSERT INTO rows VALUES(? || "
+                                "substr(hex(randomblob(2000)), 1, 0), ?)")
+                writers.append((writer, tag))
+            time.sleep(3)
+            for node in cluster.nodes:
+                node.kill()
+            cluster.start()
+            for writer, tag in writers:
+                outcome = writer.receive()
+                kept |= {(tag, n) for n in outcome["acknowledged"]}
+                unknown |= {(tag, n) for n, _ in outcome["unknown"]}
+            cluster.close_sessions()
+        self.assertSamePages(cluster)
+        for node in cluster.nodes:
+            self.assertNotIn("unknown_state", node.log(whole=True))
+        seen = set(marmot.read_plain(cluster[1].path(),
+                                     "SELECT tag, n FROM rows"))
+        self.assertEqual(kept - seen, set())
+        self.assertEqual(seen - kept - unknown, set())
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+
+    def test_killed_while_it_catches_up(self):
+        """kill -9 of the node that comes back, ten times, at any moment, while
+        the others go on."""
+        chance = random.Random(SEED)
+        print(f"     seed {SEED}", flush=True)
+        cluster = self.small_cluster()
+        node = cluster[2]
+        self.write_blobs(cluster.session(1, busy_ms=20000), 3_000_000)
+        writers = []
+        for other in cluster[1], cluster[3]:
+            writer = cluster.session(other.id, busy_ms=20000)
+            writer.sql("SELECT 1")
+            writers.append(writer)
+        for turn in range(10):
+            self.miss(cluster, node, 2_000_000)
+            for writer in writers:
+                writer.send("rows_until", tag="w", seconds=1.5,
+                            sql="INSERT INTO rows VALUES(hex(randomblob("
+                                "length(?) * 4000)), ?)")
+            node.start()
+            time.sleep(chance.random() * (0.3 if turn % 2 else 1.5))
+            node.kill()
+            for writer in writers:
+                outcome = writer.receive()
+                self.assertEqual(outcome["unknown"], [])
+        node.start().wait_ready()
+        node.wait_log(r"\bready db=main\b")
+        self.assertSameRows(cluster)
+        self.assertSameRows(cluster, ROWS)
+        self.assertNotIn("unknown_state", node.log(whole=True))
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+        cluster.close_sessions()
+        self.assertSameFiles(cluster)
+
+
+class InTheWay(CompactionCase):
+    def test_a_stopped_session_holds_the_slot(self):
+        """Its node cannot apply, and keeps its log; the others go on."""
+        cluster = self.small_cluster()
+        holder = cluster.session(2, busy_ms=20000)
+        writer = cluster.session(1, busy_ms=20000)
+        holder.sql("BEGIN IMMEDIATE")
+        holder.sql("INSERT INTO rows VALUES('held', 1)")
+        holder.process.send_signal(signal.SIGSTOP)
+        self.writes(writer, "INSERT INTO rows VALUES('free', 1)")
+        self.write_blobs(writer, 8_000_000)
+        self.assertLess(store_bytes(cluster[1]), 40 << 20)
+        cluster[2].kill()
+        cluster[2].start().wait_ready()
+        self.write_blobs(writer, 2_000_000)
+        holder.process.send_signal(signal.SIGCONT)
+        with self.assertRaises(marmot.SqlError):
+            holder.sql("COMMIT")
+        self.assertSees(cluster[2], [("free",)], "SELECT tag FROM rows")
+        self.assertSameRows(cluster)
+        self.assertNotIn("unknown_state", cluster[2].log(whole=True))
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+
+    def test_parts_that_nobody_needs_any_more(self):
+        """A session dies while its large transaction is on its way, and nobody
+        writes to that database again."""
+        cluster = self.small_cluster(("-shards", 1, *SMALL),
+                                     ("main", "other"))
+        other = cluster.session(1, "other", busy_ms=20000)
+        self.writes(other, "CREATE TABLE blobs(b)")
+        victim = cluster.session(2, busy_ms=20000)
+        victim.sql("SELECT 1")
+        victim.send("sql", sql=BLOB, parameters=[60_000_000])
+        eventually(lambda: store_bytes(cluster[2]) > (24 << 20), every=0.002)
+        victim.kill()
+        sizes = []
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            other.sql(BLOB, 100_000)
+            sizes.append(max(store_bytes(n) for n in cluster.nodes))
+            if len(sizes) == 800:
+                break
+        print(f"     store at most {max(sizes) >> 20} MiB, in the end "
+              f"{sizes[-1] >> 20} MiB, {len(sizes)} transactions", flush=True)
+        self.assertEqual(marmot.read_plain(
+            cluster[1].path(), "SELECT count(*) FROM blobs"), [(0,)])
+        cluster.close_sessions()
+        self.assertEqual(cluster.stop(), [0, 0, 0])
+        for node in cluster.nodes:
+            self.assertLess(log_rows(node)[1], 16 << 20, f"node {node.id}")
