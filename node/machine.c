@@ -189,6 +189,7 @@ static void apply_part(struct machine *m, const struct entry_txn *e,
         m->ignored++;
         return;
     }
+    db->parts_seen++;
     for (struct list *l = db->parts.next; l != &db->parts; l = l->next) {
         part = LIST_ENTRY(l, struct machine_part, link);
         if (token_equal(&part->token, &e->token) && part->number == e->number) {

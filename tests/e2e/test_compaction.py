@@ -14,6 +14,7 @@ import time
 
 import marmot
 from case import Case
+from failpoints import FailCase
 from marmot import eventually
 
 LONG = bool(os.environ.get("MARMOT_LONG"))
@@ -338,7 +339,7 @@ class InTheWay(CompactionCase):
         self.write_blobs(writer, 8_000_000)
         self.assertLess(store_bytes(cluster[1]), 40 << 20)
         cluster[2].kill()
-        cluster[2].start().wait_ready()
+        cluster[2].start().wait_log(r"\bwaiting db=main\b")
         self.write_blobs(writer, 2_000_000)
         holder.process.send_signal(signal.SIGCONT)
         with self.assertRaises(marmot.SqlError):
@@ -349,30 +350,61 @@ class InTheWay(CompactionCase):
         self.assertWrites(cluster)
         self.assertWhole(cluster)
 
-    def test_parts_that_nobody_needs_any_more(self):
-        """A session dies while its large transaction is on its way, and nobody
-        writes to that database again."""
-        cluster = self.small_cluster(("-shards", 1, *SMALL),
-                                     ("main", "other"))
+
+class Abandoned(FailCase):
+    """Parts of a transaction whose rest never comes."""
+
+    def abandon(self, cluster, name, statements):
+        """An application dies with ten parts of 1 MiB on their way."""
+        victim, armed = self.fail_session(cluster, cluster[2],
+                                          "guest.part:10:kill", name=name,
+                                          busy_ms=20000)
+        victim.sql("SELECT 1")
+        armed.on()
+        with self.assertRaises(marmot.SqlError) as died:
+            victim.script(statements)
+        self.assertEqual(died.exception.name, "DIED")
+
+    def dropped(self, cluster, name):
+        return any(f"parts_dropped db={name}" in node.log()
+                   for node in cluster.nodes)
+
+    def assertDropped(self, cluster, names):
+        """Once another database of the group is written to, and not before its
+        log needs it."""
         other = cluster.session(1, "other", busy_ms=20000)
         self.writes(other, "CREATE TABLE blobs(b)")
-        victim = cluster.session(2, busy_ms=20000)
-        victim.sql("SELECT 1")
-        victim.send("sql", sql=BLOB, parameters=[60_000_000])
-        eventually(lambda: store_bytes(cluster[2]) > (24 << 20), every=0.002)
-        victim.kill()
-        sizes = []
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            other.sql(BLOB, 100_000)
-            sizes.append(max(store_bytes(n) for n in cluster.nodes))
-            if len(sizes) == 800:
-                break
-        print(f"     store at most {max(sizes) >> 20} MiB, in the end "
-              f"{sizes[-1] >> 20} MiB, {len(sizes)} transactions", flush=True)
-        self.assertEqual(marmot.read_plain(
-            cluster[1].path(), "SELECT count(*) FROM blobs"), [(0,)])
+
+        def all_dropped():
+            for _ in range(10):
+                other.sql(BLOB, 50_000)
+            return all(self.dropped(cluster, name) for name in names)
+
+        self.assertFalse(all_dropped())
+        self.assertTrue(eventually(all_dropped, every=0.1))
+        for _ in range(20):
+            other.sql(BLOB, 50_000)
+
+    def test_they_do_not_keep_the_log(self):
+        """A session dies in the middle of a large transaction, and nobody
+        writes to that database again; the same with one that is new."""
+        cluster = self.fail_cluster(flags=("-shards", 1, *SMALL),
+                                    databases=("main", "fresh", "other"))
+        blob = "VALUES(randomblob(40000000))"
+        self.abandon(cluster, "main", f"INSERT INTO wide {blob}")
+        self.abandon(cluster, "fresh", "BEGIN; CREATE TABLE f(b);"
+                     f"INSERT INTO f {blob}; COMMIT")
+        self.assertDropped(cluster, ("main", "fresh"))
+        self.writes(cluster.session(3, "fresh"), "CREATE TABLE f(b)")
+        self.writes(cluster.session(1, "fresh"), "INSERT INTO f VALUES(1)")
+        self.writes(cluster.session(1), "INSERT INTO rows VALUES('on', 1)")
+        self.assertWhole(cluster, {("on", 1)})
+        for name in cluster.databases:
+            self.assertSamePages(cluster, name)
         cluster.close_sessions()
         self.assertEqual(cluster.stop(), [0, 0, 0])
         for node in cluster.nodes:
-            self.assertLess(log_rows(node)[1], 16 << 20, f"node {node.id}")
+            self.assertLess(log_rows(node)[1], 8 << 20, f"node {node.id}")
+        cluster.start()
+        self.writes(cluster.session(2, "fresh"), "INSERT INTO f VALUES(2)")
+        self.assertSamePages(cluster, "fresh")
