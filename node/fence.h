@@ -1,5 +1,6 @@
 /* An empty transaction: it only moves a database from its position to the next
- * one, so that whatever else was meant for the position has come too late. */
+ * one, so that whatever else was meant for the position has come too late. A
+ * database without content stays where it is and only loses parts that wait. */
 #ifndef NODE_FENCE_H
 #define NODE_FENCE_H
 
