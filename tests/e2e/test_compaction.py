@@ -16,6 +16,7 @@ import marmot
 from case import Case
 from failpoints import FailCase
 from marmot import eventually
+from test_disk import SmallDisk
 
 LONG = bool(os.environ.get("MARMOT_LONG"))
 SEED = int(os.environ.get("MARMOT_KILL_SEED", 0)) or random.randrange(1, 10**6)
@@ -233,6 +234,45 @@ class Away(CompactionCase):
         self.assertWrites(cluster)
         self.assertWhole(cluster)
 
+    def test_without_room_on_the_disk(self):
+        """It keeps its log while nothing can be written, and comes back."""
+        cluster = self.cluster(3, start=False, flags=SMALL)
+        disk = SmallDisk(os.path.dirname(cluster[2].path()))
+        self.addCleanup(disk.close)
+        marmot.make_database(cluster[1].path(), "CREATE TABLE rows(tag, n);"
+                             "CREATE TABLE blobs(b)")
+        cluster.start()
+        writer = cluster.session(1, busy_ms=20000)
+        self.write_blobs(writer, 2_000_000)
+        disk.fill()
+        for _ in range(300):
+            writer.sql(BLOB, 50_000)
+            disk.fill()
+            if "disk_full" in cluster[2].log():
+                break
+        cluster[2].wait_log("disk_full")
+        self.write_blobs(writer, 5_000_000)
+        cluster[2].kill()
+        cluster[2].start()
+        self.write_blobs(writer, 1_000_000)
+        disk.free()
+        self.assertSameRows(cluster)
+        self.assertNotIn("unknown_state", cluster[2].log(whole=True))
+        session = cluster.session(2, busy_ms=5000)
+        self.assertTrue(eventually(lambda: self.has_room(session)))
+        self.assertWrites(cluster)
+        self.assertWhole(cluster)
+        cluster.close_sessions()
+        cluster.stop()
+
+    def has_room(self, session):
+        try:
+            session.sql("INSERT INTO rows VALUES('room', 1)")
+        except marmot.SqlError as failed:
+            self.assertIn(failed.name, ("SQLITE_FULL", "SQLITE_BUSY"))
+            return False
+        return True
+
     def test_a_database_that_is_enrolled_late(self):
         """A new name in a group whose log begins with a snapshot; and a
         stranger's file under a name that the group knows only from one."""
@@ -349,6 +389,55 @@ class InTheWay(CompactionCase):
         self.assertNotIn("unknown_state", cluster[2].log(whole=True))
         self.assertWrites(cluster)
         self.assertWhole(cluster)
+
+
+class Points(FailCase):
+    """A node dies at each step of shortening its log, and of coming back."""
+
+    def setUp(self):
+        self.cluster = self.fail_cluster(flags=SMALL)
+        self.node = self.cluster[3]
+        self.writer = self.fail_session(self.cluster, self.cluster[1],
+                                        busy_ms=20000)
+        self.writer.sql("CREATE TABLE blobs(b)")
+
+    def write(self, total):
+        for _ in range(total // 50_000):
+            self.writer.sql(BLOB, 50_000)
+
+    def comes_back(self):
+        self.start_again(self.node)
+        self.assertSees(self.node, marmot.read_plain(
+            self.cluster[1].path(), BLOBS), BLOBS)
+        self.assertNotIn("unknown_state", self.node.log(whole=True))
+        self.assertSamePages(self.cluster)
+        self.assertIntact(self.node)
+
+    def test_shortening(self):
+        for point in ("raft.settled:1", "store.swept:1", "store.swept:3",
+                      "store.committed:40"):
+            with self.subTest(point=point):
+                armed = self.restart_with(self.node, f"{point}:kill")
+                armed.on()
+                for _ in range(100):
+                    self.write(200_000)
+                    if not self.node.running():
+                        break
+                self.assertDies(self.node.process, point)
+                self.write(300_000)
+                self.comes_back()
+
+    def test_coming_back(self):
+        """With a snapshot, and with an image of the database."""
+        for point in ("raft.settled:1", "file.member:1", "raft.restored:1",
+                      "file.member:2", "image.install:1", "file.open:2",
+                      "file.scanned:2", "file.member:3"):
+            with self.subTest(point=point):
+                self.node.kill()
+                self.write(4_000_000)
+                self.dies_starting(self.node, f"{point}:kill")
+                self.write(1_000_000)
+                self.comes_back()
 
 
 class Abandoned(FailCase):
