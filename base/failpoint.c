@@ -96,7 +96,6 @@ static const struct point {
     {"store.committed", "a batch is on the disk"},
     {"store.swept", "rows that no group needs are deleted"},
     {"store.complete", "nobody was told that a batch is on the disk"},
-    {"store.swept", "rows that no group needs are deleted"},
     {"store.checkpoint", "the store is about to be checkpointed"},
     {"store.checkpointed", "the store was checkpointed"},
     {"store.opened", "the store is open, nothing is read"},

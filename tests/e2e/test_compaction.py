@@ -164,6 +164,7 @@ class Bounded(CompactionCase):
                         names[1])
         for name in names:
             self.assertSamePages(cluster, name)
+            self.assertEqual(aside(cluster[3], name), [])
         cluster.close_sessions()
         self.assertEqual(cluster.stop(), [0, 0, 0])
         for node in cluster.nodes:
@@ -191,6 +192,7 @@ class Away(CompactionCase):
             self.assertNotIn("unknown_state", node.log())
             self.assertSameRows(cluster)
             self.assertWhole(cluster)
+            self.assertEqual(aside(node), [])
         self.assertWrites(cluster)
         self.assertSameFiles(cluster)
         cluster.start()
@@ -429,9 +431,9 @@ class Points(FailCase):
 
     def test_coming_back(self):
         """With a snapshot, and with an image of the database."""
-        for point in ("raft.settled:1", "file.member:1", "raft.restored:1",
-                      "file.member:2", "image.install:1", "file.open:2",
-                      "file.scanned:2", "file.member:3"):
+        for point in ("raft.settled:1", "file.member:1", "raft.restored:2",
+                      "file.member:2", "image.patch:1", "image.patched:1",
+                      "file.member:3"):
             with self.subTest(point=point):
                 self.node.kill()
                 self.write(4_000_000)
