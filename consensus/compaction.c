@@ -185,16 +185,15 @@ static void nudge(struct group *g)
     filters_settle(&g->filters);
 }
 
-static struct group *largest(const struct groups *g)
+/* Of logs that are too large together, which must shrink? Not only the largest:
+ * without a new entry it may have to wait for long. */
+static bool too_large(const struct group *g)
 {
-    struct group *found = g->groups[0];
+    const struct groups_options *o = &g->all->options;
+    uint64_t total = groups_log_bytes(g->all);
 
-    for (unsigned i = 1; i < g->options.shards; i++) {
-        if (g->groups[i]->io.bytes > found->io.bytes) {
-            found = g->groups[i];
-        }
-    }
-    return found;
+    return total > o->log_bytes_keep / 2 &&
+           g->io.bytes >= total / (2 * (uint64_t)o->shards);
 }
 
 static bool too_many(const struct group *g)
@@ -206,13 +205,9 @@ static bool too_many(const struct group *g)
 void compaction_tick(struct groups *g)
 {
     const struct groups_options *o = &g->options;
-    const struct group *big = NULL;
 
     if (o->snapshot == NULL) {
         return;
-    }
-    if (groups_log_bytes(g) > o->log_bytes_keep / 2) {
-        big = largest(g);
     }
     for (unsigned i = 0; i < o->shards; i++) {
         struct group *group = g->groups[i];
@@ -220,7 +215,7 @@ void compaction_tick(struct groups *g)
             continue;
         }
         compaction_want(group, !peek_snapshotting(&group->raft) &&
-                                   (group == big || too_many(group)) &&
+                                   (too_large(group) || too_many(group)) &&
                                    is_worth_it(group));
         nudge(group);
     }

@@ -4,7 +4,9 @@
 
 #include "base/failpoint.h"
 
+/* In one go: a commit may have to wait for it. */
 #define SWEEP_ROWS 512
+#define SWEEP_BYTES (8u << 20)
 
 /* ---- small SQL helpers -------------------------------------------------- */
 
@@ -170,17 +172,19 @@ int store_db_write(struct store_db *s, const struct list *writes)
 /* The next rows to look at: the ids of those that can go. */
 static int find_dead(struct store_db *s, sqlite3_int64 *ids, int *n)
 {
+    sqlite3_int64 bytes = 0;
     int rv, looked = 0;
 
     *n = 0;
     sqlite3_bind_int64(s->rows, 1, s->sweep_from);
     while ((rv = sqlite3_step(s->rows)) == SQLITE_ROW && *n < SWEEP_ROWS &&
-           looked++ < 8 * SWEEP_ROWS) {
+           bytes < SWEEP_BYTES && looked++ < 8 * SWEEP_ROWS) {
         sqlite3_int64 group = sqlite3_column_int64(s->rows, 1);
         uint64_t index = (uint64_t)sqlite3_column_int64(s->rows, 2);
         s->sweep_from = sqlite3_column_int64(s->rows, 0) + 1;
         if (group >= 0 && group < s->shards && index < s->first[group]) {
             ids[(*n)++] = s->sweep_from - 1;
+            bytes += sqlite3_column_int64(s->rows, 3);
         }
     }
     if (rv == SQLITE_DONE) {

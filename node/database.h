@@ -112,6 +112,14 @@ enum turn {
     TURN_KEEPING     /* has left the slot and may take it again unasked */
 };
 
+/* A state of a database that is written down (contact.c). */
+struct db_noted {
+    bool valid;
+    struct position position;
+    uint64_t checksum;
+    uint32_t pages;
+};
+
 /* One open database handle of an application. */
 struct session {
     struct list link; /* in db->sessions */
@@ -222,12 +230,10 @@ struct database {
     bool optional;        /* the node lives on when this file cannot be kept */
     bool detaching, drop; /* on its way out; and the file is put aside */
     bool member;          /* the member file says it was part of this uuid */
-    struct {
-        bool valid;
-        struct position position;
-        uint64_t checksum;
-        uint32_t pages;
-    } noted; /* where the file stood, as the member file says */
+    /* As the member file says: where the file stood, and what an image that was
+     * about to be installed would make of it. */
+    struct db_noted noted, coming;
+    bool note_failed; /* the member file could not be written */
     struct {
         bool wanted;
         bool note; /* where the file stands is written down */

@@ -5,7 +5,11 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "node/fence.h"
 #include "node/node.h"
+
+/* Logs that are so many times what they should be. */
+#define PRESSING 4u
 
 static struct database *by_name(struct node *n, const char *name)
 {
@@ -170,11 +174,18 @@ static void on_found(void *data, unsigned group, const void *bytes, size_t len)
 static int on_snapshot(void *data, unsigned group, struct buf *out)
 {
     struct node *n = data;
+    int rv;
 
     if (!settle_may_take(n, group)) {
         return ERR_BUSY;
     }
-    return machine_snapshot(&n->group[group].machine, out);
+    rv = machine_snapshot(&n->group[group].machine, out);
+    if (rv == ERR_BUSY) {
+        fence_abandoned(&n->env, group, &n->group[group].machine,
+                        groups_log_bytes(n->groups) >=
+                            PRESSING * n->options->max_log_bytes);
+    }
+    return rv;
 }
 
 static int on_restore(void *data, unsigned group, const void *bytes, size_t len)

@@ -423,6 +423,10 @@ static void maybe_install(struct node *n, struct database *db)
 
     if (f->state == FETCH_LOADING && f->next > f->pages &&
         list_empty(&f->held) && db->job == NULL) {
+        if (!contact_expect(n, db, &f->position, f->checksum, f->pages)) {
+            ask_later(db, AFTER_FAILURE_US);
+            return;
+        }
         say(n, db, HOST_IMAGE_END, &m);
         f->state = FETCH_INSTALLING;
         image_load_install(n, db);

@@ -189,6 +189,7 @@ static void apply_part(struct machine *m, const struct entry_txn *e,
         m->ignored++;
         return;
     }
+    db->parts_seen++;
     for (struct list *l = db->parts.next; l != &db->parts; l = l->next) {
         part = LIST_ENTRY(l, struct machine_part, link);
         if (token_equal(&part->token, &e->token) && part->number == e->number) {
@@ -289,6 +290,13 @@ static void accept_txn(struct machine *m, struct machine_db *db,
     drop_parts(parts);
 }
 
+/* The first transaction makes a database, so that an empty one does not move it
+ * from its beginning. It is meant for the parts that wait there (fence.c). */
+static bool is_nothing(const struct machine_db *db, const struct entry_txn *e)
+{
+    return db->page_size == 0 && e->pages.count == 0 && e->parts == 0;
+}
+
 static void apply_txn(struct machine *m, const struct entry_txn *e,
                       const void *bytes, size_t len)
 {
@@ -300,8 +308,11 @@ static void apply_txn(struct machine *m, const struct entry_txn *e,
         m->ignored++;
         return;
     }
-    if (!position_equal(&e->base, &db->position) ||
-        (db->page_size != 0 && db->page_size != e->pages.page_size)) {
+    if (position_equal(&e->base, &db->position) && is_nothing(db, e)) {
+        drop_parts(&db->parts);
+        verdict = VERDICT_CONFLICT;
+    } else if (!position_equal(&e->base, &db->position) ||
+               (db->page_size != 0 && db->page_size != e->pages.page_size)) {
         verdict = verdict_on(db, e);
     } else if (!take_parts(db, &e->token, e->parts, &parts)) {
         verdict = VERDICT_INCOMPLETE;

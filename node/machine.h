@@ -46,8 +46,12 @@ struct machine_db {
         struct token token;
     } ring[TOKEN_RING]; /* at txid % TOKEN_RING */
     struct list parts;
-    bool restored; /* while a snapshot is taken over */
-    void *local;   /* for the receiver of the events */
+    uint64_t parts_seen; /* here, in all, also those that came again */
+    bool restored;       /* while a snapshot is taken over */
+    void *local;         /* for the receiver of the events */
+    struct {
+        uint64_t seen, since_us;
+    } watch; /* fence.c */
 };
 
 /* An accepted transaction. Everything is borrowed for the call. */

@@ -218,8 +218,14 @@ void contact_step(struct node *n, struct database *db);
 void contact_remember(struct node *n, struct database *db);
 bool contact_is_member(struct node *n, struct database *db);
 /* Write down where the local file stands, for a start after which the log no
- * longer tells. It must be durable up to there. */
+ * longer tells. It must be durable up to there. db->note_failed says how it
+ * went. */
 void contact_note(struct node *n, struct database *db);
+/* Write down what the local file is about to become, before it is replaced by
+ * an image. False: it could not be written. */
+bool contact_expect(struct node *n, struct database *db,
+                    const struct position *position, uint64_t checksum,
+                    uint32_t pages);
 void contact_forget(const struct options *o, const char *name);
 
 /* ---- image_send.c, image_fetch.c ---- */

@@ -125,12 +125,19 @@ bool placing_behind(const struct database *db)
                 db->applied.txid + 1);
 }
 
+static bool place_at(struct database *db, const struct db_noted *at)
+{
+    if (at->valid && matches(db, at->checksum, at->pages)) {
+        placing_applied(db, &at->position, at->checksum, at->pages);
+        return true;
+    }
+    return false;
+}
+
 void placing_noted(struct database *db)
 {
-    if (!db->placed && db->noted.valid &&
-        matches(db, db->noted.checksum, db->noted.pages)) {
-        placing_applied(db, &db->noted.position, db->noted.checksum,
-                        db->noted.pages);
+    if (!db->placed && !place_at(db, &db->noted)) {
+        place_at(db, &db->coming);
     }
 }
 

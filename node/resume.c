@@ -10,7 +10,7 @@
 
 #include "base/failpoint.h"
 #include "node/database.h"
-#include "wire/entry.h"
+#include "node/fence.h"
 
 static void answer(struct session *s, uint8_t kind,
                    const struct position *position)
@@ -46,28 +46,13 @@ static void answer_from_log(struct database *db, struct session *s)
 
 static int propose_fence(struct database *db, struct session *s)
 {
-    struct entry_txn e = {
-        .db = db->m->uuid,
-        .base = db->m->position,
-        .token = {.node = db->env->node_id,
-                  .start = db->env->start,
-                  .session = s->id,
-                  .sequence = FENCE_SEQUENCE + s->resume.fences++},
-        .db_pages = db->m->pages,
-        .checksum = db->m->checksum,
-        .pages = {.page_size = db->m->page_size}};
-    struct buf out;
-    size_t len;
-    int rv;
+    const struct token token = {
+        .node = db->env->node_id,
+        .start = db->env->start,
+        .session = s->id,
+        .sequence = FENCE_SEQUENCE + s->resume.fences++};
 
-    buf_init(&out, PACKET_BYTES_MAX);
-    rv = entry_encode_txn(ENTRY_TXN, &e, NULL, NULL, &out);
-    if (rv == 0) {
-        void *bytes = buf_take(&out, &len);
-        rv = db->env->propose(db->env->data, db->group, bytes, len);
-    }
-    buf_close(&out);
-    return rv;
+    return fence_propose(db->env, db->group, db->m, &token);
 }
 
 static void fence(struct database *db, struct session *s)

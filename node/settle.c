@@ -185,6 +185,10 @@ void settle_step(struct node *n, struct database *db)
     }
     if (db->settle.note && db->placed) {
         contact_note(n, db);
+        if (db->note_failed) { /* no room: the log is kept */
+            db->env->wake_after(db->env->data, db, RETRY_US);
+            return;
+        }
     }
     db->settle.wanted = false;
     finish_group(n, db->group);

@@ -83,6 +83,9 @@ void snapshot_begin(struct unpack *u, const void *bytes, size_t len,
     }
     registry_unpack(u, &h->registry);
     h->n_dbs = unpack_array(u);
+    if (h->n_dbs > GROUP_DATABASES_MAX) {
+        fail(u, ERR_TOO_BIG);
+    }
 }
 
 static void read_holders(struct unpack *u, struct snapshot_db *db)

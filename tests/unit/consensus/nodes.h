@@ -45,12 +45,18 @@ struct node {
     unsigned leader_changes[SHARDS_TEST_MAX];
     unsigned packets;
     unsigned peers_up;
+    /* where logs are shortened: the state is a number and a sum */
+    uint64_t count[SHARDS_TEST_MAX], sum[SHARDS_TEST_MAX];
+    unsigned snapshots, restored, settled; /* since the last start */
+    bool busy, hold, closed_door; /* no snapshot; settle waits; none taken */
+    bool held[SHARDS_TEST_MAX];
 };
 
 struct cluster {
     uv_loop_t loop;
     unsigned n, shards;
-    uint64_t log_bytes_max;
+    uint64_t log_bytes_max, log_bytes_keep;
+    unsigned log_entries_keep; /* 0: logs are not shortened */
     bool replica[N];
     char folder[64];
     struct node nodes[N];
@@ -68,7 +74,56 @@ static void on_apply(void *data, unsigned group, uint64_t index,
     assert_true(index > node->last_index[group]);
     node->last_index[group] = index;
     assert_true(node->n[group] < ENTRIES_MAX);
-    memcpy(&node->values[group][node->n[group]++], bytes, sizeof(uint64_t));
+    memcpy(&node->values[group][node->n[group]], bytes, sizeof(uint64_t));
+    node->count[group]++;
+    node->sum[group] =
+        node->sum[group] * 31 + node->values[group][node->n[group]++];
+}
+
+static int on_snapshot(void *data, unsigned group, struct buf *out)
+{
+    struct node *node = data;
+
+    if (node->busy) {
+        return ERR_BUSY;
+    }
+    node->snapshots++;
+    buf_append(out, &node->count[group], sizeof(uint64_t));
+    return buf_append(out, &node->sum[group], sizeof(uint64_t));
+}
+
+static int on_restore(void *data, unsigned group, const void *bytes, size_t len)
+{
+    struct node *node = data;
+    uint64_t count;
+
+    assert_int_equal(len, 2 * sizeof(uint64_t));
+    memcpy(&count, bytes, sizeof count);
+    assert_true(count >= node->count[group]);
+    node->count[group] = count;
+    memcpy(&node->sum[group], (const uint8_t *)bytes + 8, sizeof(uint64_t));
+    node->restored++;
+    return 0;
+}
+
+static void on_settle(void *data, unsigned group, bool received)
+{
+    struct node *node = data;
+
+    (void)received;
+    node->held[group] = node->hold;
+    if (!node->hold) {
+        node->settled++;
+        groups_settled(node->g, group);
+    }
+}
+
+static bool on_may_restore(void *data, unsigned group)
+{
+    struct node *node = data;
+
+    (void)group;
+    return !node->closed_door;
 }
 
 static void on_leader(void *data, unsigned group, uint64_t leader,
@@ -201,6 +256,8 @@ static int try_start(struct node *node, char *why, size_t size)
                                .members = members,
                                .n_members = c->n,
                                .log_bytes_max = c->log_bytes_max,
+                               .log_bytes_keep = c->log_bytes_keep,
+                               .log_entries_keep = c->log_entries_keep,
                                .data = node,
                                .apply = on_apply,
                                .leader = on_leader,
@@ -209,6 +266,12 @@ static int try_start(struct node *node, char *why, size_t size)
                                .peer = on_peer,
                                .fatal = on_fatal};
 
+    if (c->log_entries_keep > 0) {
+        o.snapshot = on_snapshot;
+        o.restore = on_restore;
+        o.settle = on_settle;
+        o.may_restore = on_may_restore;
+    }
     memset(members, 0, sizeof members);
     for (unsigned i = 0; i < c->n; i++) {
         /* The order of the flags must not matter. */
@@ -222,7 +285,10 @@ static int try_start(struct node *node, char *why, size_t size)
         node->last_index[s] = 0;
         node->caught_up[s] = false;
         node->leader_changes[s] = 0;
+        node->count[s] = node->sum[s] = 0;
+        node->held[s] = false;
     }
+    node->snapshots = node->restored = node->settled = 0;
     node->peers_up = 0;
     node->fatal[0] = '\0';
     return groups_start(&o, &node->g, why, size);
@@ -372,7 +438,7 @@ static bool all_caught_up(struct cluster *c)
     return all_agree_on_leaders(c);
 }
 
-static bool all_have_the_same(struct cluster *c)
+static inline bool all_have_the_same(struct cluster *c)
 {
     const struct node *first = NULL;
 
@@ -395,7 +461,7 @@ static bool all_have_the_same(struct cluster *c)
 
 static uint64_t awaited; /* a value of group 0 */
 
-static bool all_have_awaited(struct cluster *c)
+static inline bool all_have_awaited(struct cluster *c)
 {
     for (unsigned i = 0; i < c->n; i++) {
         if (c->nodes[i].g != NULL && !has(&c->nodes[i], 0, awaited)) {
@@ -426,7 +492,7 @@ static bool leaders_are_placed(struct cluster *c)
     return true;
 }
 
-static bool all_peers_up(struct cluster *c)
+static inline bool all_peers_up(struct cluster *c)
 {
     for (unsigned i = 0; i < c->n; i++) {
         if (c->nodes[i].peers_up != c->n - 1) {

@@ -14,200 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/err.h"
-#include "consensus/store.h"
-
-#define SHARDS 3
-#define LARGE ((size_t)1 << 20) /* not written by the loop itself */
-
-struct fixture {
-    uv_loop_t loop;
-    char folder[64];
-    struct store *store;
-    struct store_options options;
-    unsigned done;      /* writes completed */
-    uint64_t last_done; /* sequence number */
-    char fatal[256];
-    bool closed;
-};
-
-struct item {
-    struct store_write write;
-    struct fixture *f;
-    struct raft_entry entry;
-    uint8_t *bytes;
-};
-
-static void on_fatal(void *data, const char *why)
-{
-    struct fixture *f = data;
-
-    snprintf(f->fatal, sizeof f->fatal, "%s", why);
-}
-
-static void on_closed(void *data)
-{
-    struct fixture *f = data;
-
-    f->closed = true;
-}
-
-static int try_open(struct fixture *f, char *why, size_t size)
-{
-    int rv = store_open(&f->options, &f->store, why, size);
-
-    if (rv == 0) {
-        assert_int_equal(store_start(f->store), 0);
-    }
-    return rv;
-}
-
-static void open_store(struct fixture *f)
-{
-    char why[256] = "";
-
-    if (try_open(f, why, sizeof why) != 0) {
-        fail_msg("%s", why);
-    }
-}
-
-static void close_store(struct fixture *f)
-{
-    f->closed = false;
-    store_close(f->store, on_closed, f);
-    while (!f->closed) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
-    f->store = NULL;
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-
-    snprintf(f->folder, sizeof f->folder, "/tmp/marmot-store-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
-    uv_loop_init(&f->loop);
-    f->options = (struct store_options){.loop = &f->loop,
-                                        .folder = f->folder,
-                                        .node_id = 1,
-                                        .shards = SHARDS,
-                                        .members = "1,2,3",
-                                        .conf = "configuration",
-                                        .conf_len = 13,
-                                        .data = f,
-                                        .fatal = on_fatal};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    char command[128];
-
-    if (f->store != NULL) {
-        close_store(f);
-    }
-    uv_run(&f->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&f->loop), 0);
-    snprintf(command, sizeof command, "rm -rf %s", f->folder);
-    assert_int_equal(system(command), 0);
-    free(f);
-    return 0;
-}
-
-static void on_done(struct store_write *write)
-{
-    struct item *item = write->data;
-    struct fixture *f = item->f;
-
-    assert_true(write->sequence == f->last_done + 1); /* strictly in order */
-    f->last_done = write->sequence;
-    f->done++;
-    free(item->bytes);
-    free(item);
-}
-
-static struct item *new_item(struct fixture *f, enum store_write_kind kind,
-                             uint32_t group)
-{
-    struct item *item = calloc(1, sizeof *item);
-
-    item->f = f;
-    item->write.kind = kind;
-    item->write.group = group;
-    item->write.done = on_done;
-    item->write.data = item;
-    return item;
-}
-
-static void push_append(struct fixture *f, uint32_t group, uint64_t index,
-                        uint64_t term, size_t len)
-{
-    struct item *item = new_item(f, STORE_APPEND, group);
-
-    item->bytes = malloc(len + 1);
-    memset(item->bytes, (int)(index & 0xff), len);
-    item->entry = (struct raft_entry){.term = term,
-                                      .type = RAFT_COMMAND,
-                                      .buf = {.base = item->bytes, .len = len}};
-    item->write.index = index;
-    item->write.entries = &item->entry;
-    item->write.n = 1;
-    store_push(f->store, &item->write);
-}
-
-static void push_truncate(struct fixture *f, uint32_t group, uint64_t index)
-{
-    struct item *item = new_item(f, STORE_TRUNCATE, group);
-
-    item->write.index = index;
-    store_push(f->store, &item->write);
-}
-
-static void push_meta(struct fixture *f, uint32_t group, uint64_t term,
-                      uint64_t vote)
-{
-    struct item *item = new_item(f, STORE_META, group);
-
-    item->write.term = term;
-    item->write.vote = vote;
-    store_push(f->store, &item->write);
-}
-
-/* Submit, and let the loop run until all is done. */
-static void sync_all(struct fixture *f)
-{
-    store_submit(f->store);
-    while (store_durable(f->store) < store_pushed(f->store)) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-        store_submit(f->store);
-    }
-}
-
-static struct store_group load(struct fixture *f, uint32_t group)
-{
-    struct store_group got;
-    struct store *s;
-    char why[256] = "";
-
-    assert_null(f->store);
-    if (store_open(&f->options, &s, why, sizeof why) != 0 ||
-        store_load(s, group, &got, why, sizeof why) != 0) {
-        fail_msg("%s", why);
-    }
-    store_discard(s);
-    return got;
-}
-
-static void free_group(struct store_group *g)
-{
-    for (size_t i = 0; i < g->n; i++) {
-        raft_free(g->entries[i].buf.base);
-    }
-    raft_free(g->entries);
-}
+#include "tests/unit/consensus/store_fixture.h"
 
 /* ---- tests -------------------------------------------------------------- */
 
@@ -224,7 +31,7 @@ static void every_group_of_a_new_store_begins_with_the_configuration(void **s)
         assert_int_equal(g.entries[0].term, 1);
         assert_int_equal(g.entries[0].buf.len, 13);
         assert_memory_equal(g.entries[0].buf.base, "configuration", 13);
-        free_group(&g);
+        store_group_free(&g);
     }
 }
 
@@ -251,14 +58,14 @@ static void entries_terms_and_votes_survive_a_restart(void **s)
     assert_int_equal(g.entries[2].buf.len, 0);
     assert_int_equal(g.entries[3].buf.len, 70000);
     assert_int_equal(((uint8_t *)g.entries[3].buf.base)[69999], 4);
-    free_group(&g);
+    store_group_free(&g);
     g = load(f, 0);
     assert_int_equal(g.n, 1);
-    free_group(&g);
+    store_group_free(&g);
     g = load(f, 2);
     assert_int_equal(g.n, 2);
     assert_int_equal(g.entries[1].term, 9);
-    free_group(&g);
+    store_group_free(&g);
 }
 
 static void a_truncation_cuts_its_own_group_only(void **s)
@@ -280,10 +87,10 @@ static void a_truncation_cuts_its_own_group_only(void **s)
     assert_int_equal(g.n, 5);
     assert_int_equal(g.entries[4].term, 2);
     assert_int_equal(g.entries[4].buf.len, 20);
-    free_group(&g);
+    store_group_free(&g);
     g = load(f, 1);
     assert_int_equal(g.n, 9);
-    free_group(&g);
+    store_group_free(&g);
 }
 
 static void all_writes_of_a_turn_share_one_sync(void **s)
@@ -619,7 +426,7 @@ static void what_was_completed_survives_a_kill(void **s)
         assert_int_equal(bytes[0], i & 0xff);
         assert_int_equal(bytes[2999], i & 0xff);
     }
-    free_group(&g);
+    store_group_free(&g);
 }
 
 static int by_value(const void *a, const void *b)

@@ -4,170 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <string.h>
-
 #include <cmocka.h>
 
-#include "base/err.h"
-#include "node/machine.h"
-
-#define PAGE 512u
-
-struct world {
-    struct machine machine;
-    struct machine_events events;
-    unsigned enrolled, accepted, decided, held, named;
-    unsigned parts; /* of the last accepted transaction */
-    enum machine_verdict verdict;
-};
-
-static void on_cluster(void *data, const struct entry_cluster *e)
-{
-    struct world *w = data;
-
-    w->named += e->shards;
-}
-
-static void on_enrolled(void *data, struct machine_db *db)
-{
-    struct world *w = data;
-
-    (void)db;
-    w->enrolled++;
-}
-
-static void on_holds(void *data, struct machine_db *db, uint64_t node)
-{
-    struct world *w = data;
-
-    assert_true(machine_holds(db, node));
-    w->held++;
-}
-
-static void on_accepted(void *data, struct machine_db *db,
-                        const struct machine_accept *a)
-{
-    struct world *w = data;
-
-    assert_true(position_equal(&a->position, &db->position));
-    w->parts = 0;
-    for (struct list *l = a->parts->next; l != a->parts; l = l->next) {
-        assert_int_equal(LIST_ENTRY(l, struct machine_part, link)->number,
-                         w->parts);
-        w->parts++;
-    }
-    w->accepted++;
-}
-
-static void on_decided(void *data, struct machine_db *db,
-                       const struct token *token, enum machine_verdict verdict)
-{
-    struct world *w = data;
-
-    (void)db;
-    (void)token;
-    w->decided++;
-    w->verdict = verdict;
-}
-
-static int setup(void **state)
-{
-    static struct world w;
-
-    memset(&w, 0, sizeof w);
-    w.events = (struct machine_events){.data = &w,
-                                       .cluster = on_cluster,
-                                       .enrolled = on_enrolled,
-                                       .holds = on_holds,
-                                       .accepted = on_accepted,
-                                       .decided = on_decided};
-    machine_init(&w.machine, &w.events);
-    *state = &w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-
-    machine_close(&w->machine);
-    return 0;
-}
-
-static void apply(struct world *w, struct buf *out)
-{
-    assert_int_equal(out->err, 0);
-    assert_int_equal(machine_apply(&w->machine, out->data, out->len), 0);
-    buf_close(out);
-}
-
-static struct uuid uuid_of(uint8_t n)
-{
-    struct uuid u = {{n}};
-
-    return u;
-}
-
-static struct machine_db *enroll(struct world *w, const char *name, uint8_t id)
-{
-    struct entry_enroll e = {.db = uuid_of(id), .node = 1};
-    struct buf out;
-
-    strcpy(e.name, name);
-    buf_init(&out, PACKET_BYTES_MAX);
-    entry_encode_enroll(&e, &out);
-    apply(w, &out);
-    return machine_find(&w->machine, name);
-}
-
-static struct token token_of(uint64_t sequence)
-{
-    return (struct token){1, 77, 3, sequence};
-}
-
-static void put(struct world *w, enum entry_kind kind, struct entry_txn e)
-{
-    static const uint8_t image[PAGE];
-    const uint32_t number = e.number + 2;
-    struct buf out;
-
-    e.pages.page_size = PAGE;
-    e.pages.count = 1;
-    buf_init(&out, PACKET_BYTES_MAX);
-    entry_encode_txn(kind, &e, &number, image, &out);
-    apply(w, &out);
-}
-
-/* It brings one page, and so does each part. */
-static void put_sized(struct world *w, const struct machine_db *db,
-                      uint64_t sequence, uint32_t parts, uint32_t db_pages)
-{
-    put(w, ENTRY_TXN,
-        (struct entry_txn){.db = db->uuid,
-                           .base = db->position,
-                           .token = token_of(sequence),
-                           .db_pages = db_pages,
-                           .parts = parts,
-                           .checksum = sequence});
-}
-
-static void put_txn(struct world *w, const struct machine_db *db,
-                    struct position base, uint64_t sequence, uint32_t parts)
-{
-    struct machine_db at = {.uuid = db->uuid, .position = base};
-
-    put_sized(w, &at, sequence, parts, 2);
-}
-
-static void put_part(struct world *w, const struct machine_db *db,
-                     uint64_t sequence, uint32_t number)
-{
-    put(w, ENTRY_PART,
-        (struct entry_txn){.db = db->uuid,
-                           .base = db->position,
-                           .token = token_of(sequence),
-                           .number = number});
-}
+#include "tests/unit/node/machine_world.h"
 
 static void the_first_to_enroll_a_name_wins(void **state)
 {
@@ -342,6 +181,28 @@ static void a_holder_counts_once(void **state)
     assert_int_equal(db->n_holders, 2); /* node 1 enrolled it */
 }
 
+static void an_empty_transaction_only_drops_what_waits_before_the_first(
+    void **state)
+{
+    struct world *w = *state;
+    struct machine_db *db = enroll(w, "main", 1);
+
+    put_part(w, db, 9, 0);
+    put_fence(w, db, 10);
+    assert_int_equal(w->verdict, VERDICT_CONFLICT);
+    assert_int_equal(db->position.txid, 0);
+    assert_true(list_empty(&db->parts));
+    put_txn(w, db, db->position, 9, 1); /* the rest comes after all */
+    assert_int_equal(w->verdict, VERDICT_INCOMPLETE);
+    put_part(w, db, 9, 0);
+    put_txn(w, db, db->position, 9, 1);
+    assert_int_equal(db->position.txid, 1);
+    put_part(w, db, 11, 0);
+    put_fence(w, db, 12);
+    assert_int_equal(db->position.txid, 2);
+    assert_true(list_empty(&db->parts));
+}
+
 static void noise_and_strangers_are_no_ops(void **state)
 {
     struct world *w = *state;
@@ -369,6 +230,7 @@ int main(void)
         T(the_pages_of_all_parts_count_for_the_size),
         T(parts_of_the_losers_are_dropped_at_acceptance),
         T(a_holder_counts_once),
+        T(an_empty_transaction_only_drops_what_waits_before_the_first),
         T(noise_and_strangers_are_no_ops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "tests/unit/node/place.h"
 
 struct settling {
+    bool note_fails;
     struct place *p;
     struct node node;
     struct group_state group;
@@ -29,6 +30,7 @@ void contact_note(struct node *n, struct database *db)
     (void)n;
     it->notes++;
     it->noted = db->applied;
+    db->note_failed = it->note_fails;
 }
 
 void groups_settled(struct groups *g, unsigned group)
@@ -278,6 +280,23 @@ static void a_received_one_waits_for_where_the_file_stands(void **state)
     assert_int_equal(it->noted.txid, 50);
 }
 
+/* No room for the member file, say: without it the file would be a stranger's
+ * at the next start. */
+static void a_note_that_fails_is_written_again(void **state)
+{
+    (void)state;
+    it->note_fails = true;
+    settle_begin(&it->node, 0, true);
+    step();
+    finish_sync();
+    assert_int_equal(it->notes, 1);
+    assert_int_equal(it->settled, 0);
+    it->note_fails = false;
+    step();
+    assert_int_equal(it->notes, 2);
+    assert_int_equal(it->settled, 1);
+}
+
 /* Noted is what is durable, not what came after the sync began. */
 static void what_is_noted_is_durable(void **state)
 {
@@ -335,6 +354,7 @@ int main(void)
         T(no_snapshot_is_taken_without_the_files),
         T(of_an_empty_database_there_is_nothing_to_lose),
         T(a_received_one_waits_for_where_the_file_stands),
+        T(a_note_that_fails_is_written_again),
         T(what_is_noted_is_durable),
         T(what_is_pending_is_waited_for_but_not_long),
         T(a_received_one_does_not_wait_for_a_file_that_is_fetched),
