@@ -248,10 +248,8 @@ static void all_start_from_their_snapshots(void **state)
     cluster_free(c);
 }
 
-static bool first_is_short(void *data)
+static bool first_is_short(struct cluster *c)
 {
-    struct cluster *c = data;
-
     return groups_log_bytes(c->nodes[0].g) < 150000;
 }
 
