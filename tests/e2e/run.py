@@ -3,10 +3,19 @@
 A pattern selects tests whose name (test_file.Class.test) contains it. Prints
 what each test took, the logs of the nodes behind a failure, and totals; appends
 "e2e PASSED FAILED SKIPPED" to the file named by $MARMOT_COUNTS.
+
+Without a pattern, several classes of tests run at the same time, since most of
+them wait most of the time; $MARMOT_E2E_WORKERS (3) says how many. What they
+print comes when a class is done.
 """
 
+import contextlib
+import io
+import itertools
+import multiprocessing
 import os
 import pathlib
+import queue
 import signal
 import sys
 import time
@@ -73,6 +82,65 @@ def tests_in(suite):
             yield test
 
 
+def by_class(tests):
+    """{class: its tests}, those with most tests first."""
+    classes = {}
+    for test in tests:
+        classes.setdefault(type(test), []).append(test)
+    return dict(sorted(classes.items(), key=lambda c: -len(c[1])))
+
+
+def run_tests(tests):
+    """Returns (passed, failed, skipped)."""
+    result = Result()
+    unittest.TestSuite(tests).run(result)
+    for cluster in list(marmot.live):
+        cluster.close()
+    return (result.passed, len(result.failures) + len(result.errors),
+            len(result.skipped))
+
+
+def work(number, classes, todo, done, printing):
+    """One worker: takes the numbers of classes until there are none left."""
+    marmot._ports = itertools.count(15000 + 5500 * number)
+    groups = list(classes.values())
+    for index in iter(todo.get, None):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            counts = run_tests(groups[index])
+        with printing:
+            print(text.getvalue(), end="", flush=True)
+        done.put((index, counts))
+
+
+def run_side_by_side(classes, workers):
+    """Returns the sums of (passed, failed, skipped)."""
+    context = multiprocessing.get_context("fork")
+    todo, done, printing = context.Queue(), context.Queue(), context.Lock()
+    for index in range(len(classes)):
+        todo.put(index)
+    crew = []
+    for number in range(workers):
+        todo.put(None)
+        crew.append(context.Process(target=work, args=(number, classes, todo,
+                                                       done, printing)))
+        crew[-1].start()
+    sums, left = [0, 0, 0], set(range(len(classes)))
+    while left and (any(w.is_alive() for w in crew) or not done.empty()):
+        try:
+            index, counts = done.get(timeout=1)
+        except queue.Empty:
+            continue
+        left.remove(index)
+        sums = [a + b for a, b in zip(sums, counts)]
+    for worker in crew:
+        worker.join()
+    for index in left:
+        print(f"FAIL {list(classes)[index].__name__}: its worker died")
+        sums[1] += 1
+    return sums
+
+
 def main(patterns):
     missing = [path for path in (marmot.MARMOT, marmot.PRELOAD)
                if not path.exists()]
@@ -83,23 +151,21 @@ def main(patterns):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     loader = unittest.TestLoader()
     suite = loader.discover(str(pathlib.Path(__file__).parent), "test_*.py")
-    chosen = unittest.TestSuite(
-        test for test in tests_in(suite)
-        if not patterns or any(p in test.id() for p in patterns))
-    result = Result()
+    chosen = [test for test in tests_in(suite)
+              if not patterns or any(p in test.id() for p in patterns)]
+    workers = int(os.environ.get("MARMOT_E2E_WORKERS", 1 if patterns else 3))
     started = time.monotonic()
-    chosen.run(result)
-    for cluster in list(marmot.live):
-        cluster.close()
-    failed = len(result.failures) + len(result.errors)
-    skipped = len(result.skipped)
-    print(f"e2e: {result.passed} passed, {failed} failed, {skipped} skipped "
+    if workers > 1:
+        passed, failed, skipped = run_side_by_side(by_class(chosen), workers)
+    else:
+        passed, failed, skipped = run_tests(chosen)
+    print(f"e2e: {passed} passed, {failed} failed, {skipped} skipped "
           f"({time.monotonic() - started:.0f} s)")
     counts = os.environ.get("MARMOT_COUNTS")
     if counts:
         with open(counts, "a") as out:
-            out.write(f"e2e {result.passed} {failed} {skipped}\n")
-    return 0 if result.passed and not failed else 1
+            out.write(f"e2e {passed} {failed} {skipped}\n")
+    return 0 if passed and not failed else 1
 
 
 if __name__ == "__main__":
