@@ -20,7 +20,6 @@
 #include "consensus/raft_peek.h"
 #include "wire/raft_message.h"
 
-#define FULL_PAUSE_MS 10000u
 /* An entry must fit into one packet, beside the message around it. */
 #define ENTRY_BYTES_MAX (PACKET_BYTES_MAX - 4096u)
 
@@ -102,94 +101,6 @@ static void on_timer(uv_timer_t *handle)
     }
 }
 
-/* ---- packets ------------------------------------------------------------ */
-
-static void send_raft(void *data, uint64_t peer, unsigned group,
-                      const struct raft_message *message)
-{
-    struct groups *g = data;
-    struct member *m = groups_member(g, peer);
-    struct buf *out;
-    size_t begin;
-
-    if (m == NULL || !m->ready ||
-        (out = transport_queue(g->transport, peer)) == NULL) {
-        return;
-    }
-    begin = packet_begin(out, PACKET_RAFT, group);
-    raft_message_encode(message, out);
-    packet_end(out, begin);
-    transport_queued(g->transport, peer);
-    m->sent_ms = groups_now(g);
-    group_note_sent(g->groups[group], (unsigned)(m - g->members), message);
-}
-
-static bool is_full(const struct groups *g, size_t more)
-{
-    return groups_log_bytes(g) + more > g->options.log_bytes_max;
-}
-
-static void take_proposal(struct groups *g, const struct member *from,
-                          const struct packet *p)
-{
-    uint64_t peer = from->id;
-    struct group *group = g->groups[p->group];
-    void *copy;
-
-    if (!group_leads(group) || p->len == 0) {
-        return; /* the origin proposes again when it hears who leads */
-    }
-    if (is_full(g, p->len)) {
-        if (groups_now(g) - g->full_said_ms >= FULL_PAUSE_MS) {
-            g->full_said_ms = groups_now(g);
-            log_warn("log_full",
-                     "node=%" PRIu64 " bytes=%" PRIu64
-                     " why=\"its proposals are dropped; the log cannot be "
-                     "shortened yet\"",
-                     peer, groups_log_bytes(g));
-        }
-        return;
-    }
-    copy = must_alloc(p->len);
-    memcpy(copy, p->payload, p->len);
-    group_propose(group, (unsigned)(from - g->members), copy, p->len);
-}
-
-static void take_raft(struct groups *g, uint64_t peer, const struct packet *p)
-{
-    struct raft_message m;
-    int rv;
-
-    memset(&m, 0, sizeof m);
-    rv = raft_message_decode(p->payload, p->len, &m);
-    if (rv != 0) {
-        log_warn("bad_message", "node=%" PRIu64 " shard=%u why=\"%s\"", peer,
-                 p->group, err_str(rv));
-        return;
-    }
-    m.server_id = peer;
-    group_recv(g->groups[p->group], &m);
-}
-
-static void on_packet(void *data, uint64_t peer, const struct packet *p)
-{
-    struct groups *g = data;
-    const struct member *m = groups_member(g, peer);
-
-    if (g->state > GROUPS_DRAINING || !g->booted || m == NULL || !m->ready ||
-        p->kind == PACKET_PING || p->group >= g->options.shards) {
-        return;
-    }
-    if (p->kind == PACKET_RAFT) {
-        take_raft(g, peer, p);
-    } else if (p->kind == PACKET_PROPOSE) {
-        take_proposal(g, m, p);
-    } else if (p->kind >= PACKET_HOST && g->options.packet != NULL) {
-        g->options.packet(g->options.data, peer, p->kind, p->group, p->payload,
-                          p->len);
-    }
-}
-
 static void on_store_failure(void *data, const char *why)
 {
     groups_fatal(data, why);
@@ -238,7 +149,7 @@ static int load_groups(struct groups *g, char *why, size_t why_size)
 
     raft_io_host_init(&g->host, g->options.loop, g->store, g->options.node_id);
     g->host.data = g;
-    g->host.send = send_raft;
+    g->host.send = packets_send_raft;
     g->host.fatal = on_host_fatal;
     g->groups = must_alloc(g->options.shards * sizeof(struct group *));
     for (unsigned i = 0; i < g->options.shards; i++) {
@@ -277,7 +188,7 @@ static int start_transport(struct groups *g, char *why, size_t why_size)
         .refused = members_refused,
         .up = members_up,
         .down = members_down,
-        .packet = on_packet};
+        .packet = packets_take};
     struct transport_peer peers[NODES_MAX];
     unsigned n = 0;
     int rv;
@@ -419,7 +330,7 @@ int groups_propose(struct groups *g, unsigned group, void *bytes, size_t len)
     to = g->groups[group];
     if (len == 0 || len > ENTRY_BYTES_MAX) {
         rv = ERR_TOO_BIG;
-    } else if (is_full(g, len)) {
+    } else if (groups_is_full(g, len)) {
         rv = ERR_FULL;
     } else if (g->state > GROUPS_DRAINING || !g->booted) {
         rv = ERR_NO_LEADER;

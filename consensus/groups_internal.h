@@ -2,6 +2,7 @@
  *
  *   groups.c      the contract, start, the turn of the loop
  *   stop.c        the way down
+ *   packets.c     what goes to the peers and comes from them
  *   group.c       one group: core, filters, proposals, what it tells node/
  *   members.c     who may connect, and from which store
  *   membership.c  the members of the groups follow the registry
@@ -199,6 +200,15 @@ void members_stranger(void *data, const struct hello *peer, char *why,
 void members_refused(void *data, uint64_t peer, const char *why);
 void members_up(void *data, uint64_t peer, const struct hello *hello);
 void members_down(void *data, uint64_t peer);
+
+/* ---- packets.c ---- */
+
+/* For the transport and raft_io; data is a struct groups. */
+void packets_send_raft(void *data, uint64_t peer, unsigned group,
+                       const struct raft_message *message);
+void packets_take(void *data, uint64_t peer, const struct packet *p);
+/* Would so many bytes more be beyond the bound of the logs? */
+bool groups_is_full(const struct groups *g, size_t more);
 
 /* ---- membership.c ---- */
 

@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "consensus/alloc.h"
 #include "consensus/reserve.h"
-#include "consensus/store_db.h"
+#include "consensus/store_internal.h"
 
 /* In frames of 16 KiB; the write-ahead log has been grown to 1,024. When idle,
  * a checkpoint costs nobody anything; under load, one comes before the log
@@ -38,37 +38,6 @@
 
 /* Between two attempts on a full disk. */
 #define FULL_RETRY_MS 1000u
-
-struct store {
-    struct store_db db;
-    struct store_options options;
-    char *folder;
-    struct store_group *loaded; /* by group, until taken; NULL: not read */
-    uv_async_t wake;
-    uv_timer_t idle; /* nothing was written for a while: a checkpoint is free */
-    unsigned handles;
-    uv_thread_t thread;
-    uv_mutex_t mutex;
-    uv_cond_t work;
-    struct list queued, batch;
-    size_t queued_bytes;
-    uint64_t pushed, durable, syncs;
-    uint64_t begun_us; /* the thread's work */
-    struct histogram times;
-    uint64_t batch_last;    /* sequence number of the last write in `batch` */
-    uint64_t slow_until_ms; /* the thread writes until then */
-    uint64_t full_until_ms; /* nothing is written until then */
-    bool full;              /* the reserve is used up */
-    bool busy;              /* the thread has the file */
-    bool started, failed, said_so;
-    void (*closed)(void *data);
-    void *closed_data;
-    /* under mutex */
-    bool have_work, work_done, stop;
-    enum store_work { WORK_WRITE, WORK_SWEEP, WORK_CHECKPOINT } kind;
-    int rv;        /* of the work: an SQLite code */
-    char why[256]; /* what SQLite said */
-};
 
 /* Nothing may sync again what a failed sync may have lost: not even the close.
  */
@@ -345,54 +314,11 @@ bool store_submit(struct store *s)
     return false;
 }
 
-int store_open(const struct store_options *options, struct store **out,
-               char *why, size_t why_size)
-{
-    struct store *s = must_alloc(sizeof *s);
-    int rv = store_db_open(&s->db, options, why, why_size);
-
-    if (rv == ERR_FULL) {
-        reserve_release(options->folder); /* it is for this */
-        rv = store_db_open(&s->db, options, why, why_size);
-    }
-    if (rv != 0) {
-        free(s);
-        return rv;
-    }
-    s->options = *options;
-    s->folder = must_alloc(strlen(options->folder) + 1);
-    memcpy(s->folder, options->folder, strlen(options->folder) + 1);
-    s->full = reserve_make(s->folder) == -ENOSPC;
-    list_init(&s->queued);
-    list_init(&s->batch);
-    FAILPOINT("store.opened");
-    *out = s;
-    return 0;
-}
-
-static void forget_loaded(struct store *s)
-{
-    for (uint32_t i = 0; s->loaded != NULL && i < s->options.shards; i++) {
-        store_group_free(&s->loaded[i]);
-    }
-    free(s->loaded);
-    s->loaded = NULL;
-}
-
-void store_discard(struct store *s)
-{
-    assert(!s->started);
-    forget_loaded(s);
-    store_db_close(&s->db);
-    free(s->folder);
-    free(s);
-}
-
 int store_start(struct store *s)
 {
     int rv = uv_mutex_init(&s->mutex);
 
-    forget_loaded(s);
+    store_forget_loaded(s);
     if (rv == 0) {
         rv = uv_cond_init(&s->work);
     }
@@ -417,42 +343,6 @@ int store_start(struct store *s)
         s->full = false;
         now_full(s);
     }
-    return 0;
-}
-
-const struct store_identity *store_identity(const struct store *s)
-{
-    return &s->db.identity;
-}
-
-bool store_peer(const struct store *s, uint64_t node_id, struct store_peer *out)
-{
-    for (unsigned i = 0; i < s->db.n_peers; i++) {
-        if (s->db.peers[i].node_id == node_id) {
-            *out = s->db.peers[i];
-            return true;
-        }
-    }
-    return false;
-}
-
-int store_load(struct store *s, uint32_t group, struct store_group *out,
-               char *why, size_t why_size)
-{
-    int rv;
-
-    assert(!s->started && group < s->options.shards);
-    if (s->loaded == NULL) {
-        s->loaded = must_alloc(s->options.shards * sizeof *s->loaded);
-        rv = store_db_load(&s->db, s->loaded, s->options.shards, why, why_size);
-        if (rv != 0) {
-            forget_loaded(s);
-            return rv;
-        }
-        FAILPOINT("store.loaded");
-    }
-    *out = s->loaded[group];
-    memset(&s->loaded[group], 0, sizeof s->loaded[group]);
     return 0;
 }
 

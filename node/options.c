@@ -8,119 +8,7 @@
 #include <string.h>
 
 #include "node/image_pace.h"
-
-const char options_help[] =
-    "usage: marmot -node-id N [flags]\n"
-    "Replicates SQLite databases between nodes. One or two dashes, `=` or a\n"
-    "space.\n\n"
-    "  -db-path PATH | NAME=PATH   a database to replicate; repeatable\n"
-    "                              (default /tmp/marmot.db)\n"
-    "  -db-dir DIR                 all databases in a folder, by file name\n"
-    "  -node-id N                  positive and unique in the cluster; "
-    "required\n"
-    "  -bind HOST:PORT             where other nodes reach this one\n"
-    "                              (default 127.0.0.1:8610)\n"
-    "  -advertise HOST:PORT        what to tell the others (default: -bind)\n"
-    "  -bootstrap ID@HOST:PORT[/replica],...\n"
-    "                              the other initial nodes; none: a cluster "
-    "of one\n"
-    "  -join HOST:PORT,...         enter a running cluster through any of its\n"
-    "                              nodes, instead of -bootstrap\n"
-    "  -role voter|replica         replica: follows only, databases are "
-    "read-only\n"
-    "  -shards N                   Raft groups; fixed at the first start "
-    "(default 16)\n"
-    "  -raft-path DIR              log and state (default: first "
-    "db-path + \"-raft\")\n"
-    "  -max-log-bytes N            what the logs are shortened to, together\n"
-    "                              (default 16 MiB)\n"
-    "  -max-log-entries N          the same per shard, in entries (16384)\n"
-    "  -image-rate BYTES_PER_S     bound for whole databases sent and "
-    "received\n"
-    "                              (default none)\n"
-    "  -scrub-hours N              how often files are searched for damage\n"
-    "                              (default 24; 0: never)\n"
-    "  -accept-cluster-copy        replace a database that differs from the\n"
-    "                              cluster's; the old file is kept aside\n"
-    "  -insecure                   allow a -bind that is not loopback\n"
-    "  -cleanup                    forget the cluster, leave plain SQLite "
-    "files\n"
-    "  -bind-pane HOST:PORT        control pane (default localhost:6010; "
-    "none: off)\n"
-    "  -pane-compat                the pane takes changes by GET as well\n"
-    "  -replicate TABLES           accepted; all tables are replicated\n"
-    "  -verbose                    debug log\n";
-
-struct parse {
-    struct options *o;
-    char *why;
-    size_t why_size;
-};
-
-static int bad(struct parse *p, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static int bad(struct parse *p, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(p->why, p->why_size, format, args);
-    va_end(args);
-    return -1;
-}
-
-static int parse_number(struct parse *p, const char *flag, const char *text,
-                        uint64_t min, uint64_t max, uint64_t *out)
-{
-    char *end;
-    unsigned long long v;
-
-    errno = 0;
-    v = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || *text == '-' || v < min ||
-        v > max) {
-        return bad(p, "-%s %s: must be a number from %llu to %llu", flag, text,
-                   (unsigned long long)min, (unsigned long long)max);
-    }
-    *out = v;
-    return 0;
-}
-
-static int parse_bool(struct parse *p, const char *flag, const char *text,
-                      bool *out)
-{
-    if (text == NULL || strcmp(text, "true") == 0 || strcmp(text, "1") == 0) {
-        *out = true;
-    } else if (strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
-        *out = false;
-    } else {
-        return bad(p, "-%s %s: must be true or false", flag, text);
-    }
-    return 0;
-}
-
-/* host:port, [v6]:port; the host may be empty (all addresses). */
-static int check_address(struct parse *p, const char *flag, const char *text)
-{
-    const char *colon = strrchr(text, ':');
-    uint64_t port;
-
-    if (colon == NULL || strlen(text) >= ADDRESS_MAX) {
-        return bad(p, "-%s %s: must be HOST:PORT", flag, text);
-    }
-    return parse_number(p, flag, colon + 1, 1, 65535, &port);
-}
-
-static int copy_address(struct parse *p, const char *flag, const char *text,
-                        char *out)
-{
-    if (check_address(p, flag, text) != 0) {
-        return -1;
-    }
-    snprintf(out, ADDRESS_MAX, "%s", text);
-    return 0;
-}
+#include "node/options_values.h"
 
 static bool name_is_good(const char *name, size_t len)
 {
@@ -145,24 +33,25 @@ static int add_db(struct parse *p, const char *text)
     if (eq != NULL && (slash == NULL || eq < slash)) {
         len = (size_t)(eq - text);
         if (!name_is_good(text, len)) {
-            return bad(p,
-                       "-db-path %s: a name has 1 to %d of the characters "
-                       "A-Z a-z 0-9 . _ -",
-                       text, DB_NAME_MAX);
+            return options_bad(
+                p,
+                "-db-path %s: a name has 1 to %d of the characters "
+                "A-Z a-z 0-9 . _ -",
+                text, DB_NAME_MAX);
         }
         snprintf(db.name, sizeof db.name, "%.*s", (int)len, text);
         text = eq + 1;
     }
     if (*text == '\0' || strlen(text) >= sizeof db.path - 32) {
-        return bad(p, "-db-path %s: not a usable path", text);
+        return options_bad(p, "-db-path %s: not a usable path", text);
     }
     snprintf(db.path, sizeof db.path, "%s", text);
     if (o->n_dbs == DATABASES_MAX) {
-        return bad(p, "-db-path: at most %d databases", DATABASES_MAX);
+        return options_bad(p, "-db-path: at most %d databases", DATABASES_MAX);
     }
     dbs = realloc(o->dbs, (o->n_dbs + 1) * sizeof *dbs);
     if (dbs == NULL) {
-        return bad(p, "out of memory");
+        return options_bad(p, "out of memory");
     }
     dbs[o->n_dbs++] = db;
     o->dbs = dbs;
@@ -174,7 +63,7 @@ static int take_folder(struct parse *p, const char *arg)
     struct options *o = p->o;
 
     if (*arg == '\0' || strlen(arg) >= sizeof o->db_dir - DB_NAME_MAX - 64) {
-        return bad(p, "-db-dir %s: not a usable path", arg);
+        return options_bad(p, "-db-dir %s: not a usable path", arg);
     }
     snprintf(o->db_dir, sizeof o->db_dir, "%s", arg);
     return 0;
@@ -187,13 +76,15 @@ static int check_dbs(struct parse *p)
     for (unsigned i = 0; i < o->n_dbs; i++) {
         for (unsigned k = 0; k < i; k++) {
             if (strcmp(o->dbs[i].name, o->dbs[k].name) == 0) {
-                return bad(p,
-                           "-db-path: two databases are called %s; name them: "
-                           "-db-path NAME=PATH",
-                           o->dbs[i].name);
+                return options_bad(
+                    p,
+                    "-db-path: two databases are called %s; name them: "
+                    "-db-path NAME=PATH",
+                    o->dbs[i].name);
             }
             if (strcmp(o->dbs[i].path, o->dbs[k].path) == 0) {
-                return bad(p, "-db-path: %s is named twice", o->dbs[i].path);
+                return options_bad(p, "-db-path: %s is named twice",
+                                   o->dbs[i].path);
             }
         }
     }
@@ -207,15 +98,15 @@ static int add_member(struct parse *p, uint64_t id, const char *address,
     unsigned at = o->n_members;
 
     if (o->n_members == NODES_MAX) {
-        return bad(p, "-bootstrap: at most %d nodes", NODES_MAX);
+        return options_bad(p, "-bootstrap: at most %d nodes", NODES_MAX);
     }
     while (at > 0 && o->members[at - 1].id > id) {
         o->members[at] = o->members[at - 1];
         at--;
     }
     if (at > 0 && o->members[at - 1].id == id) {
-        return bad(p, "-bootstrap: node id %llu is used twice",
-                   (unsigned long long)id);
+        return options_bad(p, "-bootstrap: node id %llu is used twice",
+                           (unsigned long long)id);
     }
     o->members[at].id = id;
     o->members[at].replica = replica;
@@ -233,22 +124,23 @@ static int parse_member(struct parse *p, char *text)
     bool replica = false;
 
     if (at == NULL) {
-        return bad(p, "-bootstrap %s: must be ID@HOST:PORT[/replica]", text);
+        return options_bad(p, "-bootstrap %s: must be ID@HOST:PORT[/replica]",
+                           text);
     }
     *at = '\0';
-    if (parse_number(p, "bootstrap", text, 1, INT64_MAX, &id) != 0) {
+    if (options_parse_number(p, "bootstrap", text, 1, INT64_MAX, &id) != 0) {
         return -1;
     }
     slash = strchr(at + 1, '/');
     if (slash != NULL) {
         *slash = '\0';
         if (strcmp(slash + 1, "replica") != 0) {
-            return bad(p, "-bootstrap %s@%s/%s: only /replica is known", text,
-                       at + 1, slash + 1);
+            return options_bad(p, "-bootstrap %s@%s/%s: only /replica is known",
+                               text, at + 1, slash + 1);
         }
         replica = true;
     }
-    if (check_address(p, "bootstrap", at + 1) != 0) {
+    if (options_check_address(p, "bootstrap", at + 1) != 0) {
         return -1;
     }
     return add_member(p, id, at + 1, replica);
@@ -258,7 +150,7 @@ static int parse_bootstrap(struct parse *p, const char *text)
 {
     char *copy = strdup(text);
     char *rest = copy, *one;
-    int rv = copy == NULL ? bad(p, "out of memory") : 0;
+    int rv = copy == NULL ? options_bad(p, "out of memory") : 0;
 
     while (rv == 0 && (one = strsep(&rest, ",")) != NULL) {
         if (*one != '\0') {
@@ -276,11 +168,11 @@ static int parse_join(struct parse *p, const char *text)
     char *rest = copy, *one;
 
     if (snprintf(o->join, sizeof o->join, "%s", text) >= (int)sizeof o->join) {
-        return bad(p, "-join: too many addresses");
+        return options_bad(p, "-join: too many addresses");
     }
     snprintf(copy, sizeof copy, "%s", text);
     while ((one = strsep(&rest, ",")) != NULL) {
-        if (*one != '\0' && check_address(p, "join", one) != 0) {
+        if (*one != '\0' && options_check_address(p, "join", one) != 0) {
             return -1;
         }
     }
@@ -342,7 +234,7 @@ static int parse_role(struct parse *p, const char *text)
 {
     p->o->replica = strcmp(text, "replica") == 0;
     if (!p->o->replica && strcmp(text, "voter") != 0) {
-        return bad(p, "-role %s: must be voter or replica", text);
+        return options_bad(p, "-role %s: must be voter or replica", text);
     }
     return 0;
 }
@@ -354,13 +246,22 @@ static int parse_pane(struct parse *p, const char *text)
         p->o->pane[0] = '\0';
         return 0;
     }
-    return copy_address(p, "bind-pane", text, p->o->pane);
+    return options_copy_address(p, "bind-pane", text, p->o->pane);
+}
+
+static int parse_unsigned(struct parse *p, const char *flag, const char *text,
+                          uint64_t min, uint64_t max, unsigned *out)
+{
+    uint64_t n = 0;
+    int rv = options_parse_number(p, flag, text, min, max, &n);
+
+    *out = (unsigned)n;
+    return rv;
 }
 
 static int parse_flag(struct parse *p, int flag, const char *arg)
 {
     struct options *o = p->o;
-    uint64_t n = 0;
 
     switch (flag) {
     case F_DB_PATH:
@@ -368,11 +269,12 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
     case F_DB_DIR:
         return take_folder(p, arg);
     case F_NODE_ID:
-        return parse_number(p, "node-id", arg, 1, INT64_MAX, &o->node_id);
+        return options_parse_number(p, "node-id", arg, 1, INT64_MAX,
+                                    &o->node_id);
     case F_BIND:
-        return copy_address(p, "bind", arg, o->bind);
+        return options_copy_address(p, "bind", arg, o->bind);
     case F_ADVERTISE:
-        return copy_address(p, "advertise", arg, o->advertise);
+        return options_copy_address(p, "advertise", arg, o->advertise);
     case F_BOOTSTRAP:
         return parse_bootstrap(p, arg);
     case F_JOIN:
@@ -380,54 +282,47 @@ static int parse_flag(struct parse *p, int flag, const char *arg)
     case F_ROLE:
         return parse_role(p, arg);
     case F_SHARDS:
-        if (parse_number(p, "shards", arg, 1, SHARDS_MAX, &n) != 0) {
-            return -1;
-        }
-        o->shards = (unsigned)n;
         o->shards_given = true;
-        return 0;
+        return parse_unsigned(p, "shards", arg, 1, SHARDS_MAX, &o->shards);
     case F_RAFT_PATH:
         if (*arg == '\0' || strlen(arg) >= sizeof o->raft_path - 64) {
-            return bad(p, "-raft-path %s: not a usable path", arg);
+            return options_bad(p, "-raft-path %s: not a usable path", arg);
         }
         snprintf(o->raft_path, sizeof o->raft_path, "%s", arg);
         return 0;
     case F_MAX_LOG:
-        return parse_number(p, "max-log-bytes", arg, 1 << 20, INT64_MAX,
-                            &o->max_log_bytes);
+        return options_parse_number(p, "max-log-bytes", arg, 1 << 20, INT64_MAX,
+                                    &o->max_log_bytes);
     case F_MAX_ENTRIES:
-        if (parse_number(p, "max-log-entries", arg, 16, 1 << 30, &n) != 0) {
-            return -1;
-        }
-        o->max_log_entries = (unsigned)n;
-        return 0;
+        return parse_unsigned(p, "max-log-entries", arg, 16, 1 << 30,
+                              &o->max_log_entries);
     case F_IMAGE_RATE:
-        return parse_number(p, "image-rate", arg, IMAGE_RATE_MIN, INT64_MAX,
-                            &o->image_rate);
+        return options_parse_number(p, "image-rate", arg, IMAGE_RATE_MIN,
+                                    INT64_MAX, &o->image_rate);
     case F_SCRUB:
-        return parse_number(p, "scrub-hours", arg, 0, 24 * 365,
-                            &o->scrub_hours);
+        return options_parse_number(p, "scrub-hours", arg, 0, 24 * 365,
+                                    &o->scrub_hours);
     case F_ACCEPT:
-        return parse_bool(p, "accept-cluster-copy", arg,
-                          &o->accept_cluster_copy);
+        return options_parse_bool(p, "accept-cluster-copy", arg,
+                                  &o->accept_cluster_copy);
     case F_INSECURE:
-        return parse_bool(p, "insecure", arg, &o->insecure);
+        return options_parse_bool(p, "insecure", arg, &o->insecure);
     case F_CLEANUP:
-        return parse_bool(p, "cleanup", arg, &o->cleanup);
+        return options_parse_bool(p, "cleanup", arg, &o->cleanup);
     case F_PANE:
         return parse_pane(p, arg);
     case F_PANE_COMPAT:
-        return parse_bool(p, "pane-compat", arg, &o->pane_compat);
+        return options_parse_bool(p, "pane-compat", arg, &o->pane_compat);
     case F_REPLICATE:
         o->replicate_given = true;
         return 0;
     case F_VERBOSE:
-        return parse_bool(p, "verbose", arg, &o->verbose);
+        return options_parse_bool(p, "verbose", arg, &o->verbose);
     case F_HELP:
         o->help = true;
         return 0;
     default:
-        return bad(p, "unknown flag");
+        return options_bad(p, "unknown flag");
     }
 }
 
@@ -463,17 +358,19 @@ static int check_network(struct parse *p)
     struct options *o = p->o;
 
     if (!is_loopback(o->bind) && !o->insecure) {
-        return bad(p,
-                   "-bind %s can be reached from other hosts and peers are not "
-                   "authenticated yet: use a private network and add -insecure",
-                   o->bind);
+        return options_bad(
+            p,
+            "-bind %s can be reached from other hosts and peers are not "
+            "authenticated yet: use a private network and add -insecure",
+            o->bind);
     }
     if (o->advertise[0] == '\0') {
         if (is_wildcard(o->bind)) {
-            return bad(p,
-                       "-bind %s is a wildcard: add -advertise HOST:PORT, the "
-                       "address at which the other nodes reach this one",
-                       o->bind);
+            return options_bad(
+                p,
+                "-bind %s is a wildcard: add -advertise HOST:PORT, the "
+                "address at which the other nodes reach this one",
+                o->bind);
         }
         snprintf(o->advertise, sizeof o->advertise, "%s", o->bind);
     }
@@ -487,10 +384,11 @@ static int check_members(struct parse *p)
 
     for (unsigned i = 0; i < o->n_members; i++) {
         if (o->members[i].id == o->node_id) {
-            return bad(p,
-                       "-bootstrap names node %llu, which is this node: name "
-                       "only the others",
-                       (unsigned long long)o->node_id);
+            return options_bad(
+                p,
+                "-bootstrap names node %llu, which is this node: name "
+                "only the others",
+                (unsigned long long)o->node_id);
         }
     }
     if (add_member(p, o->node_id, o->advertise, o->replica) != 0) {
@@ -500,12 +398,14 @@ static int check_members(struct parse *p)
         voters += !o->members[i].replica;
     }
     if (o->join[0] != '\0' && o->n_members > 1) {
-        return bad(p,
-                   "-join and -bootstrap exclude each other: -bootstrap "
-                   "makes a cluster, -join enters one");
+        return options_bad(
+            p,
+            "-join and -bootstrap exclude each other: -bootstrap "
+            "makes a cluster, -join enters one");
     }
     if (voters == 0 && o->join[0] == '\0') {
-        return bad(p, "no voter: at least one node must not be a replica");
+        return options_bad(p,
+                           "no voter: at least one node must not be a replica");
     }
     return 0;
 }
@@ -529,9 +429,10 @@ static int finish(struct parse *p)
     }
     if (o->raft_path[0] == '\0') {
         if (strlen(o->dbs[0].path) >= sizeof o->raft_path - 64) {
-            return bad(p,
-                       "-db-path is too long to derive -raft-path from it: "
-                       "give one");
+            return options_bad(
+                p,
+                "-db-path is too long to derive -raft-path from it: "
+                "give one");
         }
         snprintf(o->raft_path, sizeof o->raft_path, "%.*s-raft",
                  (int)sizeof o->raft_path - 64, o->dbs[0].path);
@@ -540,9 +441,10 @@ static int finish(struct parse *p)
         return 0;
     }
     if (o->node_id == 0) {
-        return bad(p,
-                   "-node-id is required: a positive number, unique in the "
-                   "cluster");
+        return options_bad(
+            p,
+            "-node-id is required: a positive number, unique in the "
+            "cluster");
     }
     return check_network(p) != 0 || check_members(p) != 0 ? -1 : 0;
 }
@@ -563,19 +465,20 @@ int options_parse(struct options *o, int argc, char **argv, char *why,
     optind = 0;
     while ((flag = getopt_long_only(argc, argv, ":", flags, NULL)) != -1) {
         if (flag == '?') {
-            return bad(&p, "unknown flag %s; see marmot -help",
-                       argv[optind - 1]);
+            return options_bad(&p, "unknown flag %s; see marmot -help",
+                               argv[optind - 1]);
         }
         if (flag == ':') {
-            return bad(&p, "%s needs a value; see marmot -help",
-                       argv[optind - 1]);
+            return options_bad(&p, "%s needs a value; see marmot -help",
+                               argv[optind - 1]);
         }
         if (parse_flag(&p, flag, optarg) != 0) {
             return -1;
         }
     }
     if (optind < argc) {
-        return bad(&p, "%s: not a flag; see marmot -help", argv[optind]);
+        return options_bad(&p, "%s: not a flag; see marmot -help",
+                           argv[optind]);
     }
     return o->help ? 0 : finish(&p);
 }

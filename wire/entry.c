@@ -5,7 +5,6 @@
 #include "wire/entry.h"
 
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/bytes.h"
 #include "base/err.h"
@@ -34,27 +33,7 @@ _Static_assert(NUMBER_SET_MAX >= PART_BYTES_MAX / PAGE_SIZE_MIN,
 _Static_assert(PAGE_SIZE_MAX - PAGE_SIZE_MAX / 16 <= UINT16_MAX,
                "a compressed page must fit into a bin 16");
 
-uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size)
-{
-    if (number == 0x40000000u / page_size + 1) {
-        return 0;
-    }
-    return XXH3_64bits_withSeed(image, page_size, number);
-}
-
 /* ---- rules ------------------------------------------------------------- */
-
-bool db_name_valid(const char *name)
-{
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-
-    /* These two would lead out of a folder of databases. */
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-        return false;
-    }
-    return name[0] != '\0' && name[strspn(name, allowed)] == '\0';
-}
 
 static int valid_cluster(const struct entry_cluster *e)
 {

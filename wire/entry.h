@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "wire/ids.h"
 #include "wire/member.h"
+#include "wire/page.h"
 
 #define ENTRY_VERSION 1
 
@@ -131,12 +132,5 @@ void entry_pages_begin(const struct entry_pages *pages,
  * (`image` may then hold part of them). */
 int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
                      uint8_t *image);
-
-/* May a database be called so? [A-Za-z0-9._-]+, and no step out of a folder. */
-bool db_name_valid(const char *name);
-
-/* The checksum rule: XOR over all pages of XXH3_64(image, seed = page number).
- * The lock page (that holds byte 0x40000000) counts as 0. */
-uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size);
 
 #endif

@@ -57,3 +57,15 @@ struct position position_next(const struct position *base,
         .hash = XXH3_64bits(bytes, sizeof bytes),
     };
 }
+
+bool db_name_valid(const char *name)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    /* These two would lead out of a folder of databases. */
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        return false;
+    }
+    return name[0] != '\0' && name[strspn(name, allowed)] == '\0';
+}

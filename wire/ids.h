@@ -67,4 +67,7 @@ struct position position_next(const struct position *base,
                               const struct token *token, uint32_t db_pages,
                               uint64_t checksum);
 
+/* May a database be called so? [A-Za-z0-9._-]+, and no step out of a folder. */
+bool db_name_valid(const char *name);
+
 #endif

@@ -31,4 +31,8 @@ static inline bool page_growth_valid(uint32_t before, uint64_t written,
     return after <= (uint64_t)before + written + TXN_UNWRITTEN_PAGES_MAX;
 }
 
+/* The checksum rule: XOR over all pages of XXH3_64(image, seed = page number).
+ * The lock page (that holds byte 0x40000000) counts as 0. */
+uint64_t page_hash(uint32_t number, const void *image, uint32_t page_size);
+
 #endif

@@ -419,7 +419,8 @@ static void a_link_that_breaks_again_and_again_always_comes_back(void **state)
             break_link(seed >> 16 & 1 ? &b : &a);
         }
         /* As after a link that lasted: do not wait for the patience. */
-        a.transport->peers[0]->backoff_ms = b.transport->peers[0]->backoff_ms = 0;
+        a.transport->peers[0]->backoff_ms = b.transport->peers[0]->backoff_ms =
+            0;
         run_for(*state, 1);
         assert_true(run_until(*state, both_up, &a, &b));
     }
