@@ -8,6 +8,8 @@
 #ifndef TESTS_VFS_CRASH_DISK_H
 #define TESTS_VFS_CRASH_DISK_H
 
+#include <pthread.h>
+
 #include "tests/unit/vfs/front_vfs.h"
 
 #define SECTOR 512u
@@ -59,15 +61,14 @@ static bool disk_happens(double probability)
 
 /* ---- recording ----------------------------------------------------------- */
 
-static void disk_record(enum disk_op_kind kind, int file, uint64_t offset,
-                        const void *bytes, size_t len)
+/* A store's thread writes beside what the test notes. */
+static pthread_mutex_t disk_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void disk_add(struct disk *d, enum disk_op_kind kind, int file,
+                     uint64_t offset, const void *bytes, size_t len)
 {
-    struct disk *d = disk_recording;
     struct disk_op *op;
 
-    if (d == NULL) {
-        return;
-    }
     if (d->count == d->room) {
         d->room = d->room == 0 ? 1024 : 2 * d->room;
         d->ops = realloc(d->ops, (size_t)d->room * sizeof *d->ops);
@@ -79,6 +80,16 @@ static void disk_record(enum disk_op_kind kind, int file, uint64_t offset,
         op->bytes = malloc(len);
         assert_non_null(op->bytes);
         memcpy(op->bytes, bytes, len);
+    }
+}
+
+static void disk_record(enum disk_op_kind kind, int file, uint64_t offset,
+                        const void *bytes, size_t len)
+{
+    if (disk_recording != NULL) {
+        pthread_mutex_lock(&disk_mutex);
+        disk_add(disk_recording, kind, file, offset, bytes, len);
+        pthread_mutex_unlock(&disk_mutex);
     }
 }
 
