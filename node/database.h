@@ -238,7 +238,7 @@ struct database {
         bool wanted;
         bool note; /* where the file stands is written down */
         struct position upto;
-        uint64_t since_us;
+        uint64_t since_us, said_us;
     } settle;        /* settle.c: the file must be durable up to there */
     bool look_again; /* the file may hold more than we recorded: rescan */
     bool compare;    /* first contact: compare the image with the file */

@@ -22,10 +22,8 @@
 #define LOOK_US 50000u
 #define RETRY_US 1000000u
 #define DRAIN_US 1000000u
-/* A file that cannot be written to for so long, while the log grows, is left
- * behind: the pages that it lacks are fetched later. */
+/* A file that cannot be written to for so long is worth a word. */
 #define PATIENCE_US 30000000u
-#define PATIENCE_BYTES (256ull << 20)
 
 static uint64_t now(const struct database *db)
 {
@@ -130,22 +128,30 @@ static void look_at(struct node *n, struct database *db)
     }
 }
 
-/* Its log would grow without end. */
-static void leave_behind(struct node *n, struct database *db)
+/* Entries that the file lacks are never forgotten here: this node may be the
+ * last that has them. So the log grows, and the node stops before the memory of
+ * its host is used up; the others go on without it. */
+static void complain(struct node *n, struct database *db)
 {
+    uint32_t pid = db->owner != NULL ? db->owner->pid : db->orphan;
+    char why[PATH_MAX + 256];
+
     if (db->state != DB_READY || list_empty(&db->pending) ||
         now(db) - db->settle.since_us < PATIENCE_US ||
-        groups_log_bytes(n->groups) < PATIENCE_BYTES) {
+        now(db) - db->settle.said_us < PATIENCE_US) {
         return;
     }
-    log_warn("left_behind",
-             "db=%s path=%s txid=%" PRIu64
-             " why=\"the file could not be written to for %u s (a program "
-             "holds its write lock?); what it lacks is fetched later\"",
-             db->name, db->path, db->applied.txid, PATIENCE_US / 1000000);
-    pending_drop(db, UINT64_MAX);
-    db->settle.upto = db->applied;
-    db->settle.note = true;
+    db->settle.said_us = now(db);
+    snprintf(why, sizeof why,
+             "%s cannot be written to: pid %u holds its write lock, stop it; "
+             "meanwhile the log grows (%llu MiB)",
+             db->path, pid,
+             (unsigned long long)(groups_log_bytes(n->groups) >> 20));
+    if (groups_log_bytes(n->groups) >= LOG_BYTES_MAX) {
+        node_fatal(n, why);
+    } else {
+        log_warn("log_grows", "db=%s why=\"%s\"", db->name, why);
+    }
 }
 
 /* ---- the group ----------------------------------------------------------- */
@@ -175,7 +181,7 @@ void settle_step(struct node *n, struct database *db)
     if (!db->settle.wanted) {
         return;
     }
-    leave_behind(n, db);
+    complain(n, db);
     if (!is_durable(db)) {
         look_at(n, db);
     }

@@ -57,6 +57,12 @@ void job_start(struct node *n, struct database *db, struct job *job,
     db->job = it->job = job;
 }
 
+void node_fatal(struct node *n, const char *why)
+{
+    (void)n;
+    fail_msg("%s", why);
+}
+
 void writeback_lost(struct node *n, const struct database *db)
 {
     (void)n;
