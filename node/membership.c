@@ -167,6 +167,9 @@ int membership_remove(struct node *n, uint64_t id, char *why, size_t size)
     if (!registry_may_leave(registry_of(n), id, why, size)) {
         return m == NULL ? ERR_NOT_FOUND : ERR_READONLY;
     }
+    if (!groups_may_lose(n->groups, id, why, size)) {
+        return ERR_NO_LEADER;
+    }
     rv = m->leaving ? 0 : propose(n, MEMBERS_LEAVE, 0, &m->info, 1);
     if (rv != 0) {
         snprintf(why, size, "%s; ask again when shard 0 has a leader",
