@@ -23,6 +23,9 @@ struct groups_member {
     struct uuid store; /* none: whichever it comes with first */
     bool replica;
     bool leaving; /* to be taken out of all groups */
+    bool last;    /* all but group 0 have done so, which is to be the last: in
+                     it the node learns that it leaves, and hands over what it
+                     leads */
 };
 
 struct groups_options {

@@ -41,6 +41,18 @@ unsigned groups_voters(const struct groups *g, unsigned group, uint64_t *ids)
     return peek_voter_ids(&g->groups[group]->raft, ids, NODES_MAX);
 }
 
+bool quorum_is_connected(const struct group *g)
+{
+    const struct groups *all = g->all;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n_members; i++) {
+        const struct member *m = &all->members[i];
+        n += votes(all, g->number, m) && (m->self || m->ready);
+    }
+    return n > voters(all, g->number) / 2;
+}
+
 bool groups_quorum_fresh(const struct groups *g, unsigned group)
 {
     uint64_t leader = groups_leader(g, group);

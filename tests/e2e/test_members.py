@@ -1,18 +1,16 @@
 """Nodes that join a running cluster, leave it, and take the place of others."""
 
-import re
 import shutil
-import signal
 import unittest
 
 import marmot
 import pane
-from case import ROWS, Case
+from case import Case
+from failpoints import BUILD, FailCase
 from marmot import eventually
 
 SHARDS = 4
 FEW = ["-shards", str(SHARDS)]
-TAGGED = "SELECT n FROM rows WHERE tag=? ORDER BY n"
 
 
 class MemberCase(Case):
@@ -151,13 +149,20 @@ class Leaving(MemberCase):
         cluster[2].kill()
         self.writes(cluster.session(1), "INSERT INTO rows VALUES('one', 1)")
 
-    def test_a_node_takes_itself_out(self):
+    def test_of_three_voters_two_stay_and_need_each_other(self):
         cluster = self.begin(3)
         self.remove(cluster[3], cluster[1])
         self.writes(cluster.session(1), "INSERT INTO rows VALUES('two', 1)")
         cluster[2].kill()
         self.assertRefused(cluster.session(1, busy_ms=100),
                            "INSERT INTO rows VALUES('half', 1)")
+
+    def test_a_node_is_not_asked_to_remove_itself(self):
+        """It would never see the end of it."""
+        cluster = self.begin(2)
+        done = pane.command("remove", 2, node=cluster[2])
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("ask another node", done.stdout)
 
     def test_the_last_voter_stays(self):
         cluster = self.begin(1, replicas=1)
@@ -204,6 +209,334 @@ class Leaving(MemberCase):
         self.remove(cluster[3], cluster[1])
         self.remove(cluster[2], cluster[1])
         self.writes(cluster.session(1), "INSERT INTO rows VALUES('one', 1)")
+
+
+class Returning(MemberCase):
+    """A node comes back without its memory, or after it was removed."""
+
+    def wiped(self, database):
+        cluster = self.begin(3)
+        node = cluster[3]
+        self.writes(cluster.session(1), "INSERT INTO rows VALUES('a', 1)")
+        self.assertSees(node, [(1,)], "SELECT count(*) FROM rows")
+        self.assertTrue(eventually(lambda: "00000000-" not in
+                        (cluster[1].raft / "members").read_text()))
+        node.kill()
+        shutil.rmtree(node.raft)
+        if database == "deleted":
+            node.wipe()
+        node.via = [cluster[1], cluster[2]]
+        node.start()
+        self.assertExits(node, r"node 3 is a member with another store, .*"
+                         r"marmot remove 3")
+        self.remove(node, cluster[1])
+        node.start().wait_ready()
+        self.assertVotes(node)
+        self.assertMembers(cluster[1], dict.fromkeys((1, 2, 3), "voter"))
+        cluster[1].kill()
+        self.writes(cluster.session(3), "INSERT INTO rows VALUES('b', 1)")
+        self.assertSees(cluster[2], [(2,)], "SELECT count(*) FROM rows")
+
+    def test_a_wiped_voter_whose_database_is_there(self):
+        self.wiped("kept")
+
+    def test_a_wiped_voter_whose_database_is_gone(self):
+        self.wiped("deleted")
+
+    def test_an_old_copy_of_a_store(self):
+        cluster = self.begin(3)
+        node = cluster[3]
+        self.assertEqual(node.stop(), 0)
+        shutil.copytree(node.raft, node.folder / "old")
+        node.start().wait_ready()
+        self.writes(cluster.session(3), "INSERT INTO rows VALUES('a', 1)")
+        self.assertEqual(node.stop(), 0)
+        shutil.rmtree(node.raft)
+        (node.folder / "old").rename(node.raft)
+        node.start()
+        node.wait_log(r"refused .*an old copy of its store")
+        node.kill()
+        self.remove(node, cluster[1])
+        node.wipe()
+        node.via = [cluster[2]]
+        node.start().wait_ready()
+        self.assertVotes(node)
+
+    def test_a_removed_node_starts_again(self):
+        cluster = self.begin(3)
+        node = cluster[3]
+        self.remove(node, cluster[1])
+        node.wait_log(r"\bremoved node=3\b")
+        self.assertEqual(node.stop(), 0)
+        node.start()
+        self.assertTurnedAway(node, "was removed from this cluster; .* empty "
+                              "-raft-path and -join")
+
+    def test_a_node_that_was_removed_while_it_was_away(self):
+        cluster = self.begin(3)
+        node = cluster[3]
+        self.assertEqual(node.stop(), 0)
+        self.remove(node, cluster[2])
+        node.start()
+        node.wait_log("(?i)refused .*was removed from this cluster; .* empty "
+                      "-raft-path and -join")
+        self.assertEqual(node.stop(), 0)
+        node.via = [cluster[1]]
+        node.start()
+        self.assertTrue(eventually(
+            lambda: "was removed from this cluster" in node.log()))
+        node.kill()
+        node.wipe()
+        node.start().wait_ready()
+        self.assertVotes(node)
+        self.assertSamePages(cluster)
+
+    def test_a_new_node_with_a_number_that_is_taken(self):
+        cluster = self.begin(2)
+        node = self.join(cluster, 3)
+        node.wait_ready()
+        twin = cluster.add(4, [cluster[2]])
+        command = twin.command()
+        command[command.index("-node-id") + 1] = 3
+        twin.start_command(command)
+        self.assertExits(twin, "node 3 is a member with another store, at "
+                         rf"127.0.0.1:{node.port}: take another -node-id")
+
+
+class Moving(MemberCase):
+    """Addresses change, members do not."""
+
+    def test_a_node_comes_back_at_another_address(self):
+        cluster = self.begin(3)
+        node = cluster[2]
+        self.assertEqual(node.stop(), 0)
+        node.port = marmot.free_port()
+        node.start().wait_ready()
+        for other in cluster[1], cluster[3]:
+            self.assertTrue(eventually(lambda other=other: any(
+                peer["address"] == node.address() and peer["connected"]
+                for peer in pane.status(other)["peers"])), other.log())
+        self.writes(cluster.session(2), "INSERT INTO rows VALUES('a', 1)")
+        for other in cluster[1], cluster[3]:
+            self.assertTrue(eventually(lambda other=other: node.address() in
+                            (other.raft / "members").read_text()))
+            self.assertEqual(other.stop(), 0)
+            other.start().wait_ready()
+        self.assertSees(cluster[3], [("a",)], "SELECT tag FROM rows")
+        self.assertSamePages(cluster)
+
+    def test_others_find_a_node_that_moved(self):
+        """They dial: it knows none of their new addresses."""
+        cluster = self.begin(3)
+        moved, away = cluster[2], cluster[3]
+        self.assertEqual(away.stop(), 0)
+        self.assertEqual(moved.stop(), 0)
+        moved.port = marmot.free_port()
+        moved.start().wait_ready()
+        self.assertTrue(eventually(lambda: moved.address() in
+                        (cluster[1].raft / "members").read_text()))
+        away.port = marmot.free_port()
+        away.start().wait_ready()
+        self.assertTrue(eventually(lambda: all(
+            peer["connected"] or peer["self"]
+            for peer in pane.status(away)["peers"])), away.log())
+
+
+class Starting(MemberCase):
+    """A start after the members have changed, with the flags of the first."""
+
+    def test_all_nodes_with_their_first_flags(self):
+        cluster = self.begin(2)
+        self.writes(cluster.session(1), "INSERT INTO rows VALUES('a', 1)")
+        for node_id in 3, 4:
+            self.assertVotes(self.join(cluster, node_id).wait_ready())
+        first = cluster[1]
+        self.remove(first, cluster[2])
+        first.kill()
+        cluster.forget(first)
+        for node in cluster.nodes:
+            self.assertEqual(node.stop(), 0)
+        for node in cluster.nodes:
+            node.start()
+        for node in cluster.nodes:
+            node.wait_ready()
+        self.assertMembers(cluster[2], dict.fromkeys((2, 3, 4), "voter"))
+        cluster[4].kill()
+        self.writes(cluster.session(2), "INSERT INTO rows VALUES('b', 1)")
+        self.assertSees(cluster[3], [(2,)], "SELECT count(*) FROM rows")
+
+    def test_a_damaged_members_file(self):
+        cluster = self.begin(1)
+        node = cluster[1]
+        members = node.raft / "members"
+        self.assertEqual(node.stop(), 0)
+        whole = members.read_text()
+        for text in "nonsense\n", "", whole.replace("voter", "king"), \
+                whole[:len(whole) // 2], whole.replace(":", "#"):
+            members.write_text(text)
+            node.start()
+            self.assertExits(node, "members is damaged; correct or remove it")
+        members.write_text(whole)
+        node.start().wait_ready()
+        self.assertEqual(node.stop(), 0)
+        members.unlink()
+        node.start().wait_ready()
+        self.assertTrue(eventually(members.exists))
+
+    def test_a_store_without_its_members_file_does_not_join(self):
+        cluster = self.begin(1)
+        node = self.join(cluster, 2).wait_ready()
+        self.assertVotes(node)
+        self.assertEqual(node.stop(), 0)
+        (node.raft / "members").unlink()
+        node.start()
+        self.assertExits(node, r"store\.db .* without .*members")
+
+    def test_a_join_that_nobody_answers_goes_on(self):
+        cluster = self.begin(1)
+        first = cluster[1]
+        self.assertEqual(first.stop(), 0)
+        node = self.join(cluster, 2)
+        node.wait_log("joining node=2 .*none of the nodes in -join answers")
+        node.kill()
+        node.via = None
+        node.start()
+        self.assertExits(node, "had begun to join .* -join")
+        node.via = [first]
+        node.start()
+        first.start().wait_ready()
+        node.wait_ready()
+        self.assertVotes(node)
+
+
+class Dying(FailCase):
+    """kill -9 at every step of a change of members: what was begun is finished
+    by whoever is left, or by the one that died when it is back."""
+
+    assertVotes = MemberCase.assertVotes
+    members = MemberCase.members
+    assertMembers = MemberCase.assertMembers
+    remove = MemberCase.remove
+
+    def begin(self, n):
+        return self.fail_cluster(n, flags=FEW)
+
+    def add(self, cluster, node_id, via):
+        node = cluster.add(node_id, via)
+        node.program = BUILD / "marmot"
+        return node
+
+    def someone_died(self, nodes, point):
+        dead = []
+
+        def look():
+            dead[:] = [node for node in nodes if not node.running()]
+            return dead
+        self.assertTrue(eventually(look), f"nobody died at {point}")
+        return dead[0]
+
+    def assertWorks(self, cluster, tag):
+        self.writes(cluster.session(cluster.nodes[0].id),
+                    f"INSERT INTO rows VALUES('{tag}', 1)")
+        for node in cluster.nodes:
+            self.assertSees(node, [(1,)], "SELECT n FROM rows WHERE "
+                            f"tag='{tag}'")
+
+    def test_the_leader_dies_as_a_node_joins(self):
+        for point in "member.add:1", "member.add:3", "member.assign:1", \
+                "member.assign:6":
+            with self.subTest(point=point):
+                cluster = self.begin(3)
+                armed = [self.restart_with(node, f"{point}:kill")
+                         for node in cluster.nodes]
+                for switch in armed:
+                    switch.on()
+                old = list(cluster.nodes)
+                node = self.add(cluster, 4, old).start()
+                dead = self.someone_died(old, point)
+                for switch in armed:
+                    switch.off()
+                self.start_again(dead)
+                node.wait_ready()
+                self.assertVotes(node)
+                self.assertWorks(cluster, "joined")
+                cluster.close()
+
+    def test_the_leader_dies_as_a_node_leaves(self):
+        for point in "member.remove:1", "member.remove:2", "member.left:1", \
+                "member.left:3":
+            with self.subTest(point=point):
+                cluster = self.begin(3)
+                leaving, old = cluster[3], list(cluster.nodes)
+                armed = [self.restart_with(node, f"{point}:kill")
+                         for node in old]
+                for switch in armed:
+                    switch.on()
+                asked = pane.ask(cluster[1], "/remove/node/3", "POST")
+                self.assertEqual(asked.status, 202, asked.body)
+                dead = self.someone_died(old, point)
+                for switch in armed:
+                    switch.off()
+                if dead is not leaving:
+                    self.start_again(dead)
+                else:
+                    dead.env = {}
+                    dead.start()
+                self.assertMembers(cluster[2], {1: "voter", 2: "voter"}, 40)
+                cluster.forget(leaving)
+                leaving.kill()
+                self.assertWorks(cluster, "left")
+                cluster.close()
+
+    def test_the_joining_node_dies(self):
+        cluster = self.begin(3)
+        old = list(cluster.nodes)
+        for node_id, rules in enumerate(
+                ("join.answered:1:kill", "file.members:1:kill",
+                 "file.members:2:kill", "store.commit:4:kill"), 4):
+            with self.subTest(rules=rules):
+                node = self.add(cluster, node_id, old)
+                self.dies_starting(node, rules)
+                self.assertWorks_without(cluster, node)
+                node.env = {}
+                node.start().wait_ready()
+                self.assertVotes(node)
+                self.remove(node, cluster[1])
+                cluster.forget(node)
+                node.kill()
+        self.assertWorks(cluster, "after")
+
+    def assertWorks_without(self, cluster, node):
+        rest = [other for other in cluster.nodes if other is not node]
+        self.writes(cluster.session(rest[0].id),
+                    f"INSERT INTO rows VALUES('without', {node.id})")
+
+    def test_a_joining_node_that_died_is_taken_back(self):
+        """It never comes back: marmot remove undoes what was begun."""
+        cluster = self.begin(3)
+        for node_id, point in (4, "join.answered"), (5, "file.members:2"):
+            rules = point if ":" in point else point + ":1"
+            node = self.add(cluster, node_id, [cluster[2]])
+            self.dies_starting(node, rules + ":kill")
+            if node_id in self.members(cluster[1]):
+                self.remove(node, cluster[1])
+            self.assertMembers(cluster[1], dict.fromkeys((1, 2, 3), "voter"))
+            cluster.forget(node)
+        self.assertWorks(cluster, "undone")
+
+    def test_the_leaving_node_dies(self):
+        cluster = self.begin(3)
+        leaving = cluster[3]
+        asked = pane.ask(cluster[1], "/remove/node/3", "POST")
+        self.assertEqual(asked.status, 202, asked.body)
+        leaving.kill()
+        self.assertMembers(cluster[1], {1: "voter", 2: "voter"})
+        leaving.start()
+        self.assertTrue(eventually(
+            lambda: "was removed from" in leaving.log()), leaving.log())
+        leaving.kill()
+        cluster.forget(leaving)
+        self.assertWorks(cluster, "left")
 
 
 if __name__ == "__main__":
