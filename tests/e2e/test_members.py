@@ -530,7 +530,7 @@ class Dying(FailCase):
         asked = pane.ask(cluster[1], "/remove/node/3", "POST")
         self.assertEqual(asked.status, 202, asked.body)
         leaving.kill()
-        self.assertMembers(cluster[1], {1: "voter", 2: "voter"})
+        self.assertMembers(cluster[1], {1: "voter", 2: "voter"}, 40)
         leaving.start()
         self.assertTrue(eventually(
             lambda: "was removed from" in leaving.log()), leaving.log())
