@@ -154,6 +154,17 @@ static bool left(struct registry *r, const struct member_info *who,
     return true;
 }
 
+static bool alone(struct registry *r, const struct member_info *m)
+{
+    for (unsigned i = r->n; i > 0; i--) {
+        if (r->members[i - 1].info.id != m->id) {
+            forget(r, &r->members[i - 1]);
+        }
+    }
+    r->n = 0;
+    return add(r, m);
+}
+
 bool registry_apply(struct registry *r, const struct entry_members *e,
                     unsigned shards)
 {
@@ -175,6 +186,8 @@ bool registry_apply(struct registry *r, const struct entry_members *e,
             return leave(r, &m);
         case MEMBERS_LEFT:
             return left(r, &m, e->group, shards);
+        case MEMBERS_ALONE:
+            return alone(r, &m);
         }
     }
     return true;

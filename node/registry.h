@@ -5,6 +5,8 @@
  *       ^                                                                  |
  *       +--------------------- SET, with another store --------------------+
  *
+ * ALONE, written by marmot recover: all others are gone at once.
+ *
  * What was said of a member with one store does not count for one with another
  * that has the same number, so an entry that comes late does no harm.
  *

@@ -1,6 +1,7 @@
 """Nodes that join a running cluster, leave it, and take the place of others."""
 
 import shutil
+import subprocess
 import unittest
 
 import marmot
@@ -16,8 +17,8 @@ FEW = ["-shards", str(SHARDS)]
 class MemberCase(Case):
     """A cluster of few shards, whose database `main` has the table `rows`."""
 
-    def begin(self, n, **options):
-        return self.rows_cluster(n, flags=FEW, **options)
+    def begin(self, n, more_flags=(), **options):
+        return self.rows_cluster(n, flags=[*FEW, *more_flags], **options)
 
     def join(self, cluster, node_id, via=None, role="voter"):
         """A new node that asks `via`, the first one if nobody is named."""
@@ -407,6 +408,129 @@ class Starting(MemberCase):
         first.start().wait_ready()
         node.wait_ready()
         self.assertVotes(node)
+
+
+class Recovering(MemberCase):
+    """A cluster whose majority is lost for ever."""
+
+    def command(self, node, *flags, typed=None):
+        return subprocess.run(
+            [str(marmot.MARMOT), "recover", "-raft-path", str(node.raft),
+             "-node-id", str(node.id), *flags], input=typed, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+
+    def test_one_of_three_goes_on_and_two_new_ones_join(self):
+        cluster = self.begin(3)
+        self.writes(cluster.session(3), "INSERT INTO rows VALUES('old', 1)")
+        for node in cluster.nodes:
+            self.assertSees(node, [(1,)], "SELECT n FROM rows")
+            self.assertTrue(eventually(lambda node=node: "00000000-" not in
+                            (node.raft / "members").read_text()))
+        cluster.close_sessions()
+        lost = cluster.nodes[:2]
+        for node in cluster.nodes:
+            node.kill()
+        old_id = (cluster[3].raft / "members").read_text().split()[1]
+        done = self.command(cluster[3], typed="3\n")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        for text in old_id, "Node 1 at ", "Node 2 at ", "4 shards", \
+                "with an empty -raft-path and -join":
+            self.assertIn(text, done.stdout)
+        alone = cluster[3].start().wait_ready()
+        self.assertMembers(alone, {3: "voter"})
+        self.writes(cluster.session(3), "INSERT INTO rows VALUES('new', 2)")
+        self.assertNotIn(old_id, (alone.raft / "members").read_text())
+        lost[0].start()
+        lost[0].wait_log("(?i)refused .*node 1 was removed from this cluster")
+        lost[0].kill()
+        lost[0].wipe()
+        lost[0].via = [alone]
+        cluster.forget(lost[1])
+        new = [lost[0], cluster.add(7, [alone])]
+        for node in new:
+            node.start().wait_ready()
+            self.assertVotes(node)
+        self.assertSees(new[0], [(1,), (2,)], "SELECT n FROM rows ORDER BY n")
+        self.assertEqual(alone.stop(), 0)
+        self.writes(cluster.session(7), "INSERT INTO rows VALUES('three', 3)")
+        alone.start().wait_ready()
+        self.assertMembers(alone, dict.fromkeys((1, 3, 7), "voter"))
+        self.assertSamePages(cluster)
+
+    def test_it_keeps_a_shortened_log(self):
+        """The state is in a snapshot then, and names the old cluster."""
+        cluster = self.begin(3, more_flags=["-max-log-entries", "16",
+                                            "-shards", "1"])
+        session = cluster.session(1)
+        session.call("repeat", sql=["INSERT INTO rows VALUES(?, ?)"],
+                     count=200, tag="many")
+        self.assertSees(cluster[2], [(200,)], "SELECT count(*) FROM rows")
+        node = cluster[2]
+        self.assertTrue(eventually(lambda: any(
+            g["log_entries"] < 150 and g["last"] > 200
+            for g in pane.status(node)["groups"])), pane.status(node))
+        cluster.close_sessions()
+        for each in cluster.nodes:
+            each.kill()
+        self.assertEqual(marmot.read_plain(
+            node.raft / "store.db", "SELECT grp FROM snapshots"), [(0,)])
+        done = self.command(node, "-yes")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        for other in cluster[1], cluster[3]:
+            cluster.forget(other)
+        node.start().wait_ready()
+        self.assertSees(node, [(200,)], "SELECT count(*) FROM rows")
+        self.writes(cluster.session(2), "INSERT INTO rows VALUES('new', 2)")
+        self.assertEqual(node.stop(), 0)
+        node.start().wait_ready()
+        self.writes(cluster.session(2), "INSERT INTO rows VALUES('new', 3)")
+        new = cluster.add(4, [node]).start().wait_ready()
+        self.assertSees(new, [(202,)], "SELECT count(*) FROM rows")
+        self.assertVotes(new, 1)
+        self.assertEqual(pane.status(new)["node"]["cluster"],
+                         pane.status(node)["node"]["cluster"])
+
+    def test_a_replica_becomes_a_voter(self):
+        cluster = self.begin(1, replicas=1)
+        self.writes(cluster.session(1), "INSERT INTO rows VALUES('a', 1)")
+        self.assertSees(cluster[2], [(1,)], "SELECT n FROM rows")
+        for node in cluster.nodes:
+            node.kill()
+        done = self.command(cluster[2], "-yes")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        cluster[2].start().wait_ready()
+        self.writes(cluster.session(2), "INSERT INTO rows VALUES('b', 2)")
+        self.assertVotes(cluster[2])
+
+    def test_nothing_is_done_unasked(self):
+        cluster = self.begin(2)
+        node = cluster[1]
+        running = self.command(node, "-yes")
+        self.assertEqual(running.returncode, 1)
+        self.assertIn("is in use by a running node", running.stdout)
+        self.assertEqual(node.stop(), 0)
+        before = (node.raft / "members").read_text()
+        for typed in "2\n", "yes\n", "", "11\n", "1x\n":
+            done = self.command(node, typed=typed)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn("Nothing was changed", done.stdout)
+        self.assertEqual((node.raft / "members").read_text(), before)
+        wrong = subprocess.run(
+            [marmot.MARMOT, "recover", "-raft-path", node.raft, "-node-id",
+             "2", "-yes"], capture_output=True, text=True)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("belongs to node 1, this is node 2", wrong.stderr)
+        for words in [], ["-node-id", "0"], ["-raft-path"], ["-what"]:
+            wrong = subprocess.run([marmot.MARMOT, "recover", *words],
+                                   capture_output=True, text=True)
+            self.assertEqual(wrong.returncode, 2, wrong.stderr)
+        missing = subprocess.run(
+            [marmot.MARMOT, "recover", "-raft-path", node.folder, "-node-id",
+             "1"], capture_output=True, text=True)
+        self.assertEqual(missing.returncode, 1)
+        self.assertIn("store.db is missing", missing.stderr)
+        node.start().wait_ready()
+        self.writes(cluster.session(1), "INSERT INTO rows VALUES('a', 1)")
 
 
 class Dying(FailCase):
