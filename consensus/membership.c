@@ -140,7 +140,9 @@ void groups_set_members(struct groups *g, const struct groups_member *list,
             drop(g, m);
         }
     }
-    memcpy(g->departed, departed, n_departed * sizeof *departed);
+    if (n_departed > 0) {
+        memcpy(g->departed, departed, n_departed * sizeof *departed);
+    }
     g->n_departed = n_departed;
     prefer_leaders(g);
 }
