@@ -157,7 +157,7 @@ static int write_all(struct recover *r, const struct recover_change *c,
                      const struct raft_buffer *conf)
 {
     uint32_t shards = r->db.shards;
-    struct raft_entry *alone = must_alloc(shards * sizeof *alone);
+    struct raft_entry *alone = must_alloc((shards + 1) * sizeof *alone);
     struct raft_entry last = {
         .type = RAFT_COMMAND,
         .term = last_term(&r->groups[0]),
