@@ -26,6 +26,10 @@ const char cli_help[] =
     "  marmot backup DB FILE       a consistent copy of a live database\n"
     "  marmot verify [DB]...       let all nodes compare their copies\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n\n"
+    "\n  marmot recover -raft-path DIR -node-id N\n"
+    "                              of a cluster that has lost its majority for "
+    "ever:\n"
+    "                              make a stopped node a cluster of its own\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
 
 static const struct {

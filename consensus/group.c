@@ -316,11 +316,11 @@ static void hasten(struct group *g)
     const struct groups_options *o = &g->all->options;
     int state = raft_state(&g->raft);
 
-    if (g->had_leader || g->all->members[g->all->self].replica ||
+    if (g->had_leader || peek_role(&g->raft, o->node_id) != RAFT_VOTER ||
         (state != RAFT_FOLLOWER && state != RAFT_CANDIDATE)) {
         return;
     }
-    if (members_ready_voters(g->all) <= g->all->n_voters / 2) {
+    if (!quorum_is_connected(g)) {
         peek_restart_timer(&g->raft, groups_now(g->all));
     } else if (state == RAFT_FOLLOWER && g->preferred == o->node_id &&
                peek_timeout(&g->raft) >= o->election_ms) {

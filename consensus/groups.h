@@ -23,6 +23,9 @@ struct groups_member {
     struct uuid store; /* none: whichever it comes with first */
     bool replica;
     bool leaving; /* to be taken out of all groups */
+    bool last;    /* all but group 0 have done so, which is to be the last: in
+                     it the node learns that it leaves, and hands over what it
+                     leads */
 };
 
 struct groups_options {
@@ -125,6 +128,11 @@ bool groups_quorum_fresh(const struct groups *g, unsigned group);
 /* "no quorum: 1 of 3 reachable, node 2 silent for 41 s" */
 void groups_why_no_quorum(const struct groups *g, unsigned group, char *out,
                           size_t size);
+/* Would every group have a majority of its voters in reach, seen from here,
+ * without `id`, which may be one of them or none? Otherwise `why` says who is
+ * missing. */
+bool groups_may_lose(const struct groups *g, uint64_t id, char *why,
+                     size_t size);
 /* Must new transactions be refused because the disk of the log is full? Then
  * `why` says what to do. */
 bool groups_disk_full(const struct groups *g, char *why, size_t size);

@@ -36,7 +36,7 @@
 struct member {
     struct groups *all;
     uint64_t id;
-    bool self, replica, leaving; /* id 0: the slot is free */
+    bool self, replica, leaving, last; /* id 0: the slot is free */
     /* its store as we accept it from now on, and as it is recorded durably */
     struct store_peer store, recorded;
     bool known;
@@ -209,6 +209,11 @@ void packets_send_raft(void *data, uint64_t peer, unsigned group,
 void packets_take(void *data, uint64_t peer, const struct packet *p);
 /* Would so many bytes more be beyond the bound of the logs? */
 bool groups_is_full(const struct groups *g, size_t more);
+
+/* ---- quorum.c ---- */
+
+/* Is a majority of the group's voters connected? */
+bool quorum_is_connected(const struct group *g);
 
 /* ---- membership.c ---- */
 

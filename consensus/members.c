@@ -4,8 +4,9 @@
  * every store has a uuid and counts how often it was opened, and each node
  * remembers, durably, the uuid and the highest count that it met for every
  * other node: a wiped store comes with another uuid, a copy or an old backup
- * with a count that is lower. Until that memory is durable for this start of
- * the peer, nothing of the peer is listened to. */
+ * with a count that is lower, or with the count of a start that was another.
+ * Until that memory is durable for this start of the peer, nothing of the peer
+ * is listened to. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -285,13 +286,17 @@ static bool same_store(const struct member *m, const struct hello *peer,
                       "and add it again (marmot remove, then -join)",
                       m->id);
     }
-    if (peer->starts < m->store.starts) {
+    if (store_start_count(peer->starts) < store_start_count(m->store.starts) ||
+        (store_start_count(peer->starts) ==
+             store_start_count(m->store.starts) &&
+         peer->starts != m->store.starts)) {
         return refuse(why, size,
                       "node %" PRIu64
                       " joined with an old copy of its store (start %" PRIu64
                       " after start %" PRIu64
                       "); its latest votes are gone: remove and add it again",
-                      m->id, peer->starts, m->store.starts);
+                      m->id, store_start_count(peer->starts),
+                      store_start_count(m->store.starts));
     }
     return true;
 }

@@ -75,6 +75,7 @@ static void set_one(struct groups *g, const struct groups_member *from)
     }
     m->replica = from->replica;
     m->leaving = from->leaving;
+    m->last = from->last;
     set_store(m, &from->store);
     if (!m->self) {
         dial(g, from);
@@ -139,7 +140,9 @@ void groups_set_members(struct groups *g, const struct groups_member *list,
             drop(g, m);
         }
     }
-    memcpy(g->departed, departed, n_departed * sizeof *departed);
+    if (n_departed > 0) {
+        memcpy(g->departed, departed, n_departed * sizeof *departed);
+    }
     g->n_departed = n_departed;
     prefer_leaders(g);
 }
@@ -180,16 +183,24 @@ static bool is_departed(const struct groups *g, uint64_t id)
     return false;
 }
 
+static bool must_go(const struct group *g, uint64_t id)
+{
+    const struct member *m = groups_member(g->all, id);
+
+    if (m == NULL) {
+        return is_departed(g->all, id);
+    }
+    return m->leaving && (g->number != 0 || m->last);
+}
+
 /* The first server of the group that should not be one; 0: none. */
 static uint64_t to_remove(struct group *g)
 {
-    struct groups *all = g->all;
     uint64_t ids[NODES_MAX];
     unsigned n = peek_servers(&g->raft, ids, NODES_MAX);
 
     for (unsigned i = 0; i < n; i++) {
-        const struct member *m = groups_member(all, ids[i]);
-        if (m == NULL ? is_departed(all, ids[i]) : m->leaving) {
+        if (must_go(g, ids[i])) {
             return ids[i];
         }
     }

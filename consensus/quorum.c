@@ -41,6 +41,18 @@ unsigned groups_voters(const struct groups *g, unsigned group, uint64_t *ids)
     return peek_voter_ids(&g->groups[group]->raft, ids, NODES_MAX);
 }
 
+bool quorum_is_connected(const struct group *g)
+{
+    const struct groups *all = g->all;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n_members; i++) {
+        const struct member *m = &all->members[i];
+        n += votes(all, g->number, m) && (m->self || m->ready);
+    }
+    return n > voters(all, g->number) / 2;
+}
+
 bool groups_quorum_fresh(const struct groups *g, unsigned group)
 {
     uint64_t leader = groups_leader(g, group);
@@ -99,4 +111,42 @@ void groups_why_no_quorum(const struct groups *g, unsigned group, char *out,
             used += describe(g, m, out + used, size - used);
         }
     }
+}
+
+static void say_lost(const struct groups *g, unsigned group, uint64_t id,
+                     unsigned heard, unsigned all, char *why, size_t size)
+{
+    size_t used;
+    int n = snprintf(why, size,
+                     "without node %" PRIu64
+                     " there is no majority: %u of %u voters of shard %u "
+                     "reachable",
+                     id, heard, all, group);
+
+    used = n < 0 ? 0 : (size_t)n;
+    for (unsigned i = 0; i < g->n_members && used < size; i++) {
+        const struct member *m = &g->members[i];
+        if (!m->self && m->id != id && votes(g, group, m) &&
+            !heard_lately(g, m)) {
+            used += describe(g, m, why + used, size - used);
+        }
+    }
+}
+
+bool groups_may_lose(const struct groups *g, uint64_t id, char *why,
+                     size_t size)
+{
+    for (unsigned i = 0; i < g->options.shards; i++) {
+        bool member = peek_role(&g->groups[i]->raft, id) == RAFT_VOTER;
+        unsigned all = voters(g, i) - member, heard = voters_heard(g, i);
+        for (unsigned k = 0; member && k < g->n_members; k++) {
+            const struct member *m = &g->members[k];
+            heard -= m->id == id && (m->self || heard_lately(g, m));
+        }
+        if (all > 0 && heard <= all / 2) {
+            say_lost(g, i, id, heard, all, why, size);
+            return false;
+        }
+    }
+    return true;
 }

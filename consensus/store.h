@@ -28,11 +28,19 @@ struct store_identity {
     struct uuid store;   /* random, made with the file */
     struct uuid cluster; /* none until it is learned */
     bool joined;         /* its groups began empty */
-    uint64_t starts;     /* how often the file was opened, this time included */
+    uint64_t starts;     /* how often the file was opened, this time included:
+                            store_start_count; below it a number of this start
+                            that an old copy of the file cannot hit upon */
     uint64_t node_id;
     uint32_t shards;
     char members[STORE_MEMBERS_MAX];
 };
+
+#define STORE_START_BITS 31
+static inline uint64_t store_start_count(uint64_t starts)
+{
+    return starts >> STORE_START_BITS;
+}
 
 /* What we know of a peer's store. */
 struct store_peer {

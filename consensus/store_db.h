@@ -23,7 +23,7 @@ struct store_db {
     sqlite3_int64 sweep_from; /* rows before were looked at; 0: no sweep */
     unsigned wal_frames;      /* that no checkpoint has copied yet */
     struct store_identity identity;
-    struct store_peer peers[NODES_MAX];
+    struct store_peer *peers; /* also such as are members no longer */
     unsigned n_peers;
 };
 

@@ -357,9 +357,10 @@ static int read_peers(struct store_db *s)
         s->db, "SELECT node_id, store, starts FROM peers", -1, &st, NULL);
 
     while (rv == SQLITE_OK && (rv = sqlite3_step(st)) == SQLITE_ROW) {
-        struct store_peer *peer = &s->peers[s->n_peers];
-        if (s->n_peers == NODES_MAX ||
-            sqlite3_column_bytes(st, 1) != sizeof peer->store.b) {
+        struct store_peer *peer;
+        s->peers = must_grow(s->peers, (s->n_peers + 1) * sizeof *peer);
+        peer = &s->peers[s->n_peers];
+        if (sqlite3_column_bytes(st, 1) != sizeof peer->store.b) {
             rv = SQLITE_CORRUPT;
             break;
         }
@@ -405,6 +406,20 @@ static int check_identity(const struct store_db *s,
     return 0;
 }
 
+static int count_start(struct store_db *s)
+{
+    uint64_t count = store_start_count(s->identity.starts) + 1, mark;
+    struct uuid random;
+
+    if (uuid_random(&random) != 0) {
+        return SQLITE_IOERR;
+    }
+    memcpy(&mark, random.b, sizeof mark);
+    s->identity.starts = count << STORE_START_BITS |
+                         (mark & (((uint64_t)1 << STORE_START_BITS) - 1));
+    return set_number(s, "starts", s->identity.starts);
+}
+
 static int open_file(struct store_db *s, const struct store_options *o,
                      const char *path, char *why, size_t why_size)
 {
@@ -447,7 +462,7 @@ static int open_file(struct store_db *s, const struct store_options *o,
         rv = grow_wal(s);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "starts", ++s->identity.starts);
+        rv = count_start(s);
     }
     return rv == SQLITE_OK ? 0 : cannot(s, path, rv, why, why_size);
 }
@@ -489,5 +504,6 @@ void store_db_close(struct store_db *s)
     sqlite3_finalize(s->node);
     sqlite3_close(s->db);
     free(s->first);
+    free(s->peers);
     memset(s, 0, sizeof *s);
 }

@@ -21,6 +21,20 @@ void groups_view_peer(struct groups *g, uint64_t id,
     transport_traffic(g->transport, id, &out->sent_bytes, &out->received_bytes);
 }
 
+static const char *role_of(const struct group *g)
+{
+    switch (peek_role(&g->raft, g->all->options.node_id)) {
+    case RAFT_VOTER:
+        return "voter";
+    case RAFT_STANDBY:
+        return "standby";
+    case RAFT_SPARE:
+        return "spare";
+    default:
+        return "none";
+    }
+}
+
 void groups_view_group(const struct groups *g, unsigned group,
                        struct groups_group_view *out)
 {
@@ -37,7 +51,8 @@ void groups_view_group(const struct groups *g, unsigned group,
         .entries = peek_last(&one->raft) + 1 - peek_first(&one->raft),
         .bytes = group_bytes(one),
         .preferred = one->preferred,
-        .by_hand = one->by_hand};
+        .by_hand = one->by_hand,
+        .role = role_of(one)};
 }
 
 const struct histogram *groups_view_syncs(const struct groups *g)

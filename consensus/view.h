@@ -20,6 +20,7 @@ struct groups_group_view {
     uint64_t entries, bytes; /* of the log in memory */
     uint64_t preferred;      /* leader */
     bool by_hand;            /* it is the choice of groups_prefer */
+    const char *role;        /* of this node in it: "voter", ..., "none" */
 };
 
 /* All zero for this node itself and for one that is no member. */

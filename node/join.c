@@ -5,6 +5,7 @@
  * asks again until the registry has it; then it knows whom to connect to. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,14 @@ static enum reply ask_all(const char *addresses, const struct member_info *self,
 
 /* ---- until it is done ---------------------------------------------------- */
 
+static bool has_store(const struct options *o)
+{
+    char path[PATH_MAX + 16];
+
+    snprintf(path, sizeof path, "%s/store.db", o->raft_path);
+    return access(path, F_OK) == 0;
+}
+
 static int prepare(const struct options *o, struct roster *r, char *why,
                    size_t size)
 {
@@ -175,6 +184,14 @@ static int prepare(const struct options *o, struct roster *r, char *why,
         snprintf(why, size, "cannot create the folder %s: %s", o->raft_path,
                  strerror(errno));
         return -errno;
+    }
+    if (!r->joining && has_store(o)) {
+        snprintf(why, size,
+                 "there is a store.db in %s without the file members that "
+                 "belongs to it: put that back, or start with an empty "
+                 "-raft-path",
+                 o->raft_path);
+        return ERR_MISMATCH;
     }
     if (!r->joining && uuid_random(&r->store) != 0) {
         snprintf(why, size, "the kernel gives no random numbers");

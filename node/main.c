@@ -1,6 +1,7 @@
 /* marmot: the node, and the commands to it. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
@@ -27,6 +28,9 @@ int main(int argc, char **argv)
     int status;
 
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && strcmp(argv[1], "recover") == 0) {
+        return recover_run(argc - 1, argv + 1);
+    }
     if (argc > 1 && argv[1][0] != '-') {
         return cli_main(argc, argv);
     }

@@ -167,6 +167,17 @@ int membership_remove(struct node *n, uint64_t id, char *why, size_t size)
     if (!registry_may_leave(registry_of(n), id, why, size)) {
         return m == NULL ? ERR_NOT_FOUND : ERR_READONLY;
     }
+    if (id == n->env.node_id) {
+        snprintf(why, size,
+                 "node %" PRIu64
+                 " cannot see its own end: ask another node "
+                 "(-pane)",
+                 id);
+        return ERR_READONLY;
+    }
+    if (!groups_may_lose(n->groups, id, why, size)) {
+        return ERR_NO_LEADER;
+    }
     rv = m->leaving ? 0 : propose(n, MEMBERS_LEAVE, 0, &m->info, 1);
     if (rv != 0) {
         snprintf(why, size, "%s; ask again when shard 0 has a leader",
@@ -197,6 +208,7 @@ static void list_members(struct node *n)
         m->store = from->info.store;
         m->replica = from->info.replica;
         m->leaving = from->leaving;
+        m->last = registry_only_group_0(from, n->options->shards);
         memcpy(m->address, from->info.address, sizeof m->address);
         if (!m->replica && !m->leaving) {
             n->voter_ids[n->env.voters++] = m->id;
@@ -207,7 +219,7 @@ static void list_members(struct node *n)
 
 static void write_roster(struct node *n)
 {
-    static struct roster r;
+    static struct roster r, written;
 
     memset(&r, 0, sizeof r);
     r.cluster = groups_cluster(n->groups);
@@ -220,7 +232,12 @@ static void write_roster(struct node *n)
         m->replica = n->members[i].replica;
         memcpy(m->address, n->members[i].address, sizeof m->address);
     }
+    if (memcmp(&r, &written, sizeof r) == 0) {
+        return;
+    }
+    written = r;
     if (roster_write(n->options->raft_path, &r) != 0) {
+        memset(&written, 0, sizeof written);
         log_warn("members_file",
                  "path=%s why=\"cannot be written; the next "
                  "start may look for nodes in vain\"",
@@ -308,6 +325,13 @@ int membership_find(struct node *n, char *why, size_t size)
 
     if (rv != 0 && rv != ERR_NOT_FOUND) {
         return rv;
+    }
+    if (n->roster.joining && o->join[0] == '\0') {
+        snprintf(why, size,
+                 "this node had begun to join a cluster: start it with -join "
+                 "again, or with an empty -raft-path (now %s)",
+                 o->raft_path);
+        return ERR_MISMATCH;
     }
     if ((rv == ERR_NOT_FOUND || n->roster.joining) && o->join[0] != '\0') {
         rv = join_cluster(o, &n->roster, why, size);

@@ -321,4 +321,9 @@ void scrub_put_off(struct database *db);
 /* ---- cleanup.c: -cleanup ---- */
 int cleanup_run(const struct options *options);
 
+/* ---- recover.c ---- */
+
+/* `marmot recover`; returns the exit status. */
+int recover_run(int argc, char **argv);
+
 #endif

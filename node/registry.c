@@ -47,6 +47,18 @@ static bool add(struct registry *r, const struct member_info *m)
     return true;
 }
 
+/* Would a voter be left without `id`? */
+static bool others_vote(const struct registry *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct registered *m = &r->members[i];
+        if (m->info.id != id && !m->leaving && !m->info.replica) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A member may move and learn its store; with another store it is somebody
  * else, who has to wait until the first one is gone. */
 static bool set(struct registry *r, const struct member_info *m)
@@ -63,17 +75,31 @@ static bool set(struct registry *r, const struct member_info *m)
                            !uuid_equal(&known->info.store, &m->store))) {
         return false;
     }
+    if (m->replica && !others_vote(r, m->id)) {
+        return false;
+    }
     known->info = *m;
     return true;
 }
 
-static bool leave(struct registry *r, uint64_t id)
+/* The member that an entry means; a store may not have been known. */
+static struct registered *meant(struct registry *r, const struct member_info *m)
 {
-    struct registered *m = find(r, id);
+    struct registered *known = find(r, m->id);
+
+    return known != NULL && (uuid_is_none(&m->store) ||
+                             uuid_equal(&known->info.store, &m->store))
+               ? known
+               : NULL;
+}
+
+static bool leave(struct registry *r, const struct member_info *who)
+{
+    struct registered *m = meant(r, who);
     char why[128];
 
     if (m == NULL || m->leaving ||
-        !registry_may_leave(r, id, why, sizeof why)) {
+        !registry_may_leave(r, m->info.id, why, sizeof why)) {
         return false;
     }
     m->leaving = true;
@@ -95,22 +121,48 @@ static void forget(struct registry *r, struct registered *m)
     r->n--;
 }
 
-static bool left(struct registry *r, uint64_t id, unsigned group,
-                 unsigned shards)
+static bool has_left(const struct registered *m, unsigned group)
 {
-    struct registered *m = find(r, id);
+    return (m->left[group / 8] & 1u << group % 8) != 0;
+}
 
-    if (m == NULL || !m->leaving || group >= shards) {
+bool registry_only_group_0(const struct registered *m, unsigned shards)
+{
+    for (unsigned g = 1; g < shards; g++) {
+        if (!has_left(m, g)) {
+            return false;
+        }
+    }
+    return m->leaving && !has_left(m, 0);
+}
+
+static bool left(struct registry *r, const struct member_info *who,
+                 unsigned group, unsigned shards)
+{
+    struct registered *m = meant(r, who);
+
+    if (m == NULL || !m->leaving || group >= shards || has_left(m, group)) {
         return false;
     }
     m->left[group / 8] = (uint8_t)(m->left[group / 8] | 1u << group % 8);
     for (unsigned g = 0; g < shards; g++) {
-        if ((m->left[g / 8] & 1u << g % 8) == 0) {
+        if (!has_left(m, g)) {
             return true;
         }
     }
     forget(r, m);
     return true;
+}
+
+static bool alone(struct registry *r, const struct member_info *m)
+{
+    for (unsigned i = r->n; i > 0; i--) {
+        if (r->members[i - 1].info.id != m->id) {
+            forget(r, &r->members[i - 1]);
+        }
+    }
+    r->n = 0;
+    return add(r, m);
 }
 
 bool registry_apply(struct registry *r, const struct entry_members *e,
@@ -131,9 +183,11 @@ bool registry_apply(struct registry *r, const struct entry_members *e,
         case MEMBERS_SET:
             return set(r, &m);
         case MEMBERS_LEAVE:
-            return leave(r, m.id);
+            return leave(r, &m);
         case MEMBERS_LEFT:
-            return left(r, m.id, e->group, shards);
+            return left(r, &m, e->group, shards);
+        case MEMBERS_ALONE:
+            return alone(r, &m);
         }
     }
     return true;
@@ -143,18 +197,12 @@ bool registry_may_leave(const struct registry *r, uint64_t id, char *why,
                         size_t size)
 {
     const struct registered *m = registry_find(r, id);
-    unsigned voters = 0;
 
-    for (unsigned i = 0; i < r->n; i++) {
-        const struct registered *other = &r->members[i];
-        voters +=
-            other->info.id != id && !other->leaving && !other->info.replica;
-    }
     if (m == NULL) {
         snprintf(why, size, "node %" PRIu64 " is not a member", id);
         return false;
     }
-    if (voters == 0) {
+    if (!others_vote(r, id)) {
         snprintf(why, size,
                  "node %" PRIu64 " is the last voter; add another one first",
                  id);

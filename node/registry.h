@@ -5,6 +5,11 @@
  *       ^                                                                  |
  *       +--------------------- SET, with another store --------------------+
  *
+ * ALONE, written by marmot recover: all others are gone at once.
+ *
+ * What was said of a member with one store does not count for one with another
+ * that has the same number, so an entry that comes late does no harm.
+ *
  * It says what should be; the leader of each group changes the members of its
  * group until they are (consensus/membership.c). Pure. */
 #ifndef NODE_REGISTRY_H
@@ -22,6 +27,9 @@ const struct registered *registry_find(const struct registry *r, uint64_t id);
 
 bool registry_is_gone(const struct registry *r, uint64_t id,
                       const struct uuid *store);
+
+/* Is it leaving, and in no group any more but group 0? */
+bool registry_only_group_0(const struct registered *m, unsigned shards);
 
 /* May it leave? Otherwise `why` (size bytes) says why not. */
 bool registry_may_leave(const struct registry *r, uint64_t id, char *why,

@@ -101,7 +101,7 @@ int roster_read(const char *raft_path, struct roster *r, char *why, size_t size)
     }
     ok = ok && !ferror(f);
     fclose(f);
-    if (!ok || uuid_is_none(&r->store)) {
+    if (!ok || uuid_is_none(&r->store) || (r->n > 0 && r->shards == 0)) {
         snprintf(
             why, size,
             "%s is damaged; correct or remove it, and name the other nodes "

@@ -92,17 +92,17 @@ static void add_peer(void *arg, const struct pane_peer *p)
 static void add_group(void *arg, const struct pane_group *g)
 {
     json_array_append_new(
-        arg,
-        json_pack("{s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, "
-                  "s:o, s:o}",
-                  "shard", integer(g->number), "leader",
-                  node_or_null(g->leader), "preferred", integer(g->preferred),
-                  "by_hand", g->by_hand, "quorum", g->quorum, "term",
-                  integer(g->term), "commit", integer(g->commit), "applied",
-                  integer(g->applied), "last", integer(g->last), "log_entries",
-                  integer(g->log_entries), "log_bytes", integer(g->log_bytes),
-                  "leader_changes", integer(g->leader_changes),
-                  "lease_handovers", integer(g->lease_handovers)));
+        arg, json_pack(
+                 "{s:o, s:o, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, "
+                 "s:o, s:o, s:o}",
+                 "shard", integer(g->number), "leader", node_or_null(g->leader),
+                 "role", g->role, "preferred", integer(g->preferred), "by_hand",
+                 g->by_hand, "quorum", g->quorum, "term", integer(g->term),
+                 "commit", integer(g->commit), "applied", integer(g->applied),
+                 "last", integer(g->last), "log_entries",
+                 integer(g->log_entries), "log_bytes", integer(g->log_bytes),
+                 "leader_changes", integer(g->leader_changes),
+                 "lease_handovers", integer(g->lease_handovers)));
 }
 
 static uint64_t lag(const struct pane_database *d)

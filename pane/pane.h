@@ -59,6 +59,7 @@ struct pane_group {
     uint64_t leader;    /* 0: none known */
     uint64_t preferred; /* where leadership belongs */
     bool by_hand;       /* it was moved there */
+    const char *role;   /* of this node in it */
     bool quorum;        /* it can commit now, as far as is seen from here */
     uint64_t term, commit, applied, last;
     uint64_t log_entries, log_bytes;

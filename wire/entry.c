@@ -308,7 +308,7 @@ static int decode_members(struct unpack *u, struct entry_members *e)
 {
     struct member_info m;
 
-    e->action = (enum members_action)unpack_uint(u, MEMBERS_LEFT);
+    e->action = (enum members_action)unpack_uint(u, MEMBERS_ALONE);
     e->group = (uint32_t)unpack_uint(u, SHARDS_MAX - 1);
     e->n = unpack_array(u);
     e->list = *u;

@@ -31,7 +31,8 @@ enum members_action {
     MEMBERS_FOUND = 1, /* the first ones, all at once */
     MEMBERS_SET,       /* one joins, or has another address or role */
     MEMBERS_LEAVE,     /* one is to be taken out of all groups */
-    MEMBERS_LEFT       /* `group` has taken one out */
+    MEMBERS_LEFT,      /* `group` has taken one out */
+    MEMBERS_ALONE      /* one is all there is (marmot recover) */
 };
 
 struct entry_cluster {

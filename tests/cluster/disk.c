@@ -323,11 +323,12 @@ int store_open(const struct store_options *options, struct store **out,
     st->options = *options;
     list_init(&st->queue);
     list_init(&st->flight);
-    st->identity = (struct store_identity){.store = n->disk.store,
-                                           .cluster = n->disk.cluster,
-                                           .starts = ++n->disk.starts,
-                                           .node_id = options->node_id,
-                                           .shards = options->shards};
+    st->identity =
+        (struct store_identity){.store = n->disk.store,
+                                .cluster = n->disk.cluster,
+                                .starts = ++n->disk.starts << STORE_START_BITS,
+                                .node_id = options->node_id,
+                                .shards = options->shards};
     n->store = st;
     *out = st;
     return 0;

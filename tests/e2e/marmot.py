@@ -213,21 +213,27 @@ class Node:
         self.log_path = self.folder / "log"
         self.process, self.mark = None, 0
         self.program, self.env = MARMOT, {}
+        self.via = None  # members that it asks to be taken in
+
+    def address(self):
+        return f"127.0.0.1:{self.port}"
 
     def path(self, name="main"):
         return str(self.folder / f"{name}.db")
 
     def command(self, *extra):
-        peers = [f"{n.id}@127.0.0.1:{n.port}"
+        peers = [f"{n.id}@{n.address()}"
                  + ("/replica" if n.role == "replica" else "")
-                 for n in self.cluster.nodes if n is not self]
+                 for n in self.cluster.founders if n is not self]
         args = [self.program, "-node-id", self.id,
-                "-bind", f"127.0.0.1:{self.port}",
+                "-bind", self.address(),
                 "-bind-pane", f"localhost:{self.pane}",
                 "-raft-path", self.raft]
         if self.role != "voter":
             args += ["-role", self.role]
-        if peers:
+        if self.via is not None:
+            args += ["-join", ",".join(n.address() for n in self.via)]
+        elif peers:
             args += ["-bootstrap", ",".join(peers)]
         for name in self.cluster.databases:
             args += ["-db-path", f"{name}={self.path(name)}"]
@@ -305,10 +311,29 @@ class Cluster:
         for node_id in range(1, n + replicas + 1):
             role = "voter" if node_id <= n else "replica"
             self.nodes.append(Node(self, node_id, role))
+        self.gone = []
         live.append(self)
 
     def __getitem__(self, node_id):
-        return self.nodes[node_id - 1]
+        return next(node for node in self.nodes if node.id == node_id)
+
+    @property
+    def founders(self):
+        """Those that -bootstrap names, whoever is left of them."""
+        return sorted((node for node in self.nodes + self.gone
+                       if node.via is None), key=lambda node: node.id)
+
+    def add(self, node_id, via, role="voter"):
+        """One more node, not started, that is to join by asking `via`."""
+        node = Node(self, node_id, role)
+        node.via = list(via)
+        self.nodes.append(node)
+        return node
+
+    def forget(self, node):
+        """It is none of the cluster's any more; it is killed at the end."""
+        self.nodes.remove(node)
+        self.gone.append(node)
 
     def start(self, timeout=DEADLINE):
         """Start all; a database that any of them brings is then everywhere."""
@@ -353,7 +378,7 @@ class Cluster:
     def report(self, lines=40):
         """Print the ends of the logs and keep the folder."""
         self.failed = True
-        for node in self.nodes:
+        for node in self.nodes + self.gone:
             tail = node.log(whole=True).splitlines()[-lines:]
             print(f"--- node {node.id} ({node.log_path}) ---")
             print("\n".join(tail))
@@ -363,11 +388,11 @@ class Cluster:
             if session.process.poll() is None:
                 session.process.kill()
             session.close()
-        for node in self.nodes:
+        for node in self.nodes + self.gone:
             node.kill()
         if self in live:
             live.remove(self)
-        complaints = [node.id for node in self.nodes
+        complaints = [node.id for node in self.nodes + self.gone
                       if SANITIZER.search(node.log(whole=True))]
         if not self.failed and not complaints:
             shutil.rmtree(self.folder, ignore_errors=True)

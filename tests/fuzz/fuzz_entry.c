@@ -43,6 +43,19 @@ static void encode_txn_again(const struct entry *e, struct buf *out)
     free(images);
 }
 
+static void encode_members_again(const struct entry_members *e, struct buf *out)
+{
+    struct member_info list[NODES_MAX];
+    struct unpack u = e->list;
+
+    CHECK(e->n > 0 && e->n <= NODES_MAX);
+    for (uint32_t i = 0; i < e->n; i++) {
+        member_unpack(&u, &list[i]);
+        CHECK(u.err == 0 && member_valid(&list[i]));
+    }
+    CHECK(entry_encode_members(e, list, out) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct entry e, again;
@@ -61,6 +74,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case ENTRY_HOLDS:
         CHECK(entry_encode_holds(&e.holds, &out) == 0);
+        break;
+    case ENTRY_DROP:
+        CHECK(entry_encode_drop(&e.holds, &out) == 0);
+        break;
+    case ENTRY_MEMBERS:
+        encode_members_again(&e.members, &out);
         break;
     case ENTRY_PART:
     case ENTRY_TXN:

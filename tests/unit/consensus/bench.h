@@ -15,6 +15,7 @@
 #include "consensus/filters.h"
 #include "consensus/raft_peek.h"
 
+#define UNUSED __attribute__((unused))
 #define SENT_MAX 256
 #define APPENDS_MAX 64
 
@@ -39,7 +40,9 @@ struct bench {
     /* before the start */
     raft_term term;
     unsigned n_extra;
-    raft_term extra[8]; /* terms of entries after the configuration */
+    raft_term extra[8];    /* terms of entries after the configuration */
+    unsigned last_servers; /* the last of them brings so many servers */
+    raft_index snapshot;   /* the log begins behind it; 0: with entry 1 */
     /* since then */
     struct sent sent[SENT_MAX];
     unsigned n_sent;
@@ -74,32 +77,70 @@ static struct raft_buffer some_bytes(size_t len)
     return b;
 }
 
+/* Servers 1 to n. */
+static void conf_of(struct raft_configuration *conf, unsigned n)
+{
+    raft_configuration_init(conf);
+    for (raft_id id = 1; id <= n; id++) {
+        char name[2] = {(char)('0' + id), '\0'}; /* each has its own */
+        raft_configuration_add(conf, id, name, RAFT_VOTER);
+    }
+}
+
+static void load_snapshot(struct bench *b, struct raft_snapshot **out)
+{
+    struct raft_snapshot *s = raft_calloc(1, sizeof *s);
+
+    s->index = b->snapshot;
+    s->term = 1;
+    conf_of(&s->configuration, 3);
+    s->configuration_index = 1;
+    s->bufs = raft_malloc(sizeof *s->bufs);
+    s->bufs[0] = some_bytes(8);
+    s->n_bufs = 1;
+    *out = s;
+}
+
+static void set_change(struct raft_entry *e, unsigned servers)
+{
+    struct raft_configuration conf;
+
+    e->type = RAFT_CHANGE;
+    conf_of(&conf, servers);
+    raft_configuration_encode(&conf, &e->buf);
+    raft_configuration_close(&conf);
+}
+
 static int raw_load(struct raft_io *raw, raft_term *term, raft_id *voted_for,
                     struct raft_snapshot **snapshot, raft_index *start,
                     struct raft_entry *entries[], size_t *n)
 {
     struct bench *b = bench_of(raw);
-    struct raft_configuration conf;
+    unsigned first = b->snapshot == 0 ? 1 : 0;
 
-    raft_configuration_init(&conf);
-    raft_configuration_add(&conf, 1, "1", RAFT_VOTER);
-    raft_configuration_add(&conf, 2, "2", RAFT_VOTER);
-    raft_configuration_add(&conf, 3, "3", RAFT_VOTER);
-    *n = 1 + b->n_extra;
-    *entries = raft_calloc(*n, sizeof **entries);
-    (*entries)[0].term = 1;
-    (*entries)[0].type = RAFT_CHANGE;
-    raft_configuration_encode(&conf, &(*entries)[0].buf);
-    raft_configuration_close(&conf);
+    *n = first + b->n_extra;
+    *entries = *n == 0 ? NULL : raft_calloc(*n, sizeof **entries);
+    if (first == 1) {
+        (*entries)[0].term = 1;
+        set_change(&(*entries)[0], 3);
+    }
     for (unsigned i = 0; i < b->n_extra; i++) {
-        (*entries)[1 + i].term = b->extra[i];
-        (*entries)[1 + i].type = RAFT_COMMAND;
-        (*entries)[1 + i].buf = some_bytes(8);
+        struct raft_entry *e = &(*entries)[first + i];
+        e->term = b->extra[i];
+        if (i + 1 == b->n_extra && b->last_servers > 0) {
+            set_change(e, b->last_servers);
+        } else {
+            e->type = RAFT_COMMAND;
+            e->buf = some_bytes(8);
+        }
     }
     *term = b->term;
     *voted_for = 0;
     *snapshot = NULL;
-    *start = 1;
+    *start = b->snapshot + 1;
+    if (b->snapshot > 0) {
+        load_snapshot(b, snapshot);
+    }
     return 0;
 }
 
@@ -233,6 +274,14 @@ static uint64_t durable(void *data)
     return ((struct bench *)data)->durable;
 }
 
+static int snapshot_conf(void *data, struct raft_configuration *conf,
+                         raft_index *index)
+{
+    conf_of(conf, 3);
+    *index = 1;
+    return ((struct bench *)data)->snapshot > 0 ? 0 : -1;
+}
+
 static struct bench *bench_new(bool filtered)
 {
     struct bench *b = calloc(1, sizeof *b);
@@ -267,6 +316,7 @@ static void bench_start(struct bench *b)
     struct filters_options options = {.data = b,
                                       .written = written,
                                       .durable = durable,
+                                      .snapshot_conf = snapshot_conf,
                                       .bytes_max = b->bytes_max,
                                       .entries_max = 1000};
     struct raft_io *io = &b->raw;
@@ -392,8 +442,8 @@ static void entries_in(struct bench *b, raft_id from, raft_term term,
     receive(b, from, &m);
 }
 
-static void result_in(struct bench *b, raft_id from, raft_term term,
-                      raft_index last)
+static UNUSED void result_in(struct bench *b, raft_id from, raft_term term,
+                             raft_index last)
 {
     struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
 
@@ -402,8 +452,8 @@ static void result_in(struct bench *b, raft_id from, raft_term term,
     receive(b, from, &m);
 }
 
-static void vote_wanted(struct bench *b, raft_id from, raft_term term,
-                        raft_index last, raft_term last_term)
+static UNUSED void vote_wanted(struct bench *b, raft_id from, raft_term term,
+                               raft_index last, raft_term last_term)
 {
     struct raft_message m = {.type = RAFT_IO_REQUEST_VOTE};
 
@@ -414,7 +464,7 @@ static void vote_wanted(struct bench *b, raft_id from, raft_term term,
     receive(b, from, &m);
 }
 
-static void become_leader(struct bench *b)
+static UNUSED void become_leader(struct bench *b)
 {
     struct raft_message m = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
 
@@ -436,7 +486,7 @@ static void ignore_result(struct raft_apply *req, int status, void *result)
     free(req);
 }
 
-static void apply(struct bench *b, size_t len)
+static UNUSED void apply(struct bench *b, size_t len)
 {
     struct raft_apply *req = calloc(1, sizeof *req);
     struct raft_buffer buf = some_bytes(len);
@@ -445,8 +495,8 @@ static void apply(struct bench *b, size_t len)
 }
 
 /* The last message of a type to a server, or NULL. */
-static const struct raft_message *last_sent(const struct bench *b, int type,
-                                            raft_id to)
+static UNUSED const struct raft_message *last_sent(const struct bench *b,
+                                                   int type, raft_id to)
 {
     for (unsigned i = b->n_sent; i-- > 0;) {
         const struct raft_message *m = &b->sent[i].m;

@@ -50,6 +50,8 @@ struct node {
     unsigned snapshots, restored, settled; /* since the last start */
     bool busy, hold, closed_door; /* no snapshot; settle waits; none taken */
     bool held[SHARDS_TEST_MAX];
+    bool joins;        /* it came later */
+    struct uuid store; /* that it came with */
 };
 
 struct cluster {
@@ -61,7 +63,16 @@ struct cluster {
     char folder[64];
     struct node nodes[N];
     uint64_t next_value;
+    /* The registry, when a test has one: in the place of the list of all. */
+    struct groups_member members[2 * N];
+    unsigned n_members;
+    struct uuid id;
+    uint64_t left; /* groups that said so of the leaving member, a bit each */
 };
+
+/* What a test does not need of this. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-variable"
 
 /* ---- callbacks ---------------------------------------------------------- */
 
@@ -165,6 +176,18 @@ static void on_peer(void *data, uint64_t peer, bool up)
     node->peers_up += up ? 1u : -1u;
 }
 
+static void on_left(void *data, unsigned group, uint64_t id)
+{
+    struct node *node = data;
+
+    for (unsigned i = 0; i < node->c->n_members; i++) {
+        if (node->c->members[i].id == id) {
+            assert_true(node->c->members[i].leaving);
+            node->c->left |= (uint64_t)1 << group;
+        }
+    }
+}
+
 static void on_fatal(void *data, const char *why)
 {
     struct node *node = data;
@@ -264,6 +287,7 @@ static int try_start(struct node *node, char *why, size_t size)
                                .caught_up = on_caught_up,
                                .packet = on_packet,
                                .peer = on_peer,
+                               .left = on_left,
                                .fatal = on_fatal};
 
     if (c->log_entries_keep > 0) {
@@ -279,6 +303,14 @@ static int try_start(struct node *node, char *why, size_t size)
         m->id = c->nodes[i].id;
         m->replica = c->replica[i];
         snprintf(m->address, sizeof m->address, "%s", c->nodes[i].address);
+    }
+    if (c->n_members > 0) {
+        o.members = c->members;
+        o.n_members = c->n_members;
+        o.registered = true;
+        o.joined = node->joins;
+        o.new_store = node->store;
+        o.cluster = c->id;
     }
     for (unsigned s = 0; s < c->shards; s++) {
         node->n[s] = 0;

@@ -172,12 +172,12 @@ static void every_open_raises_the_start_counter(void **s)
     struct uuid store;
 
     open_store(f);
-    assert_int_equal(store_identity(f->store)->starts, 1);
+    assert_int_equal(store_start_count(store_identity(f->store)->starts), 1);
     store = store_identity(f->store)->store;
     assert_false(uuid_is_none(&store));
     close_store(f);
     open_store(f);
-    assert_int_equal(store_identity(f->store)->starts, 2);
+    assert_int_equal(store_start_count(store_identity(f->store)->starts), 2);
     assert_true(uuid_equal(&store, &store_identity(f->store)->store));
 }
 
@@ -272,6 +272,26 @@ static void a_file_that_is_no_database_is_refused(void **s)
     assert_int_equal(store_open(&f->options, &store, why, sizeof why),
                      ERR_CORRUPT);
     assert_non_null(strstr(why, "not a store of marmot"));
+}
+
+/* A cluster lives for years, and its nodes come and go. */
+static void more_peers_than_a_cluster_has_are_remembered(void **s)
+{
+    struct fixture *f = *s;
+    struct store_peer peer;
+
+    open_store(f);
+    close_store(f);
+    run_sql(f,
+            "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1"
+            " FROM n WHERE i < 300)"
+            "INSERT INTO peers SELECT i, CAST(zeroblob(15) || x'07' AS BLOB), "
+            "i FROM n");
+    open_store(f);
+    assert_true(store_peer(f->store, 300, &peer));
+    assert_int_equal(peer.starts, 300);
+    assert_int_equal(peer.store.b[15], 7);
+    assert_false(store_peer(f->store, 301, &peer));
 }
 
 /* Also a row that a damaged page shows without a key. */
@@ -484,6 +504,7 @@ int main(void)
         TEST(a_newer_format_is_refused),
         TEST(a_foreign_database_is_left_as_it_is),
         TEST(a_file_that_is_no_database_is_refused),
+        TEST(more_peers_than_a_cluster_has_are_remembered),
         TEST(a_store_without_its_id_is_refused),
         TEST(a_gap_in_a_log_is_found_at_the_start),
         TEST(a_write_that_fails_stops_the_store_and_completes_nothing),

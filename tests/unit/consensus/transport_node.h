@@ -42,7 +42,9 @@ struct node {
     bool out_of_order;
     size_t last_len;
     uint64_t last_sum;
-    bool wrong; /* a callback that must not come came */
+    unsigned joins;
+    uint64_t asked_by; /* the last of them */
+    bool wrong;        /* a callback that must not come came */
 };
 
 static UNUSED struct hello hello_of(uint64_t id)
@@ -100,6 +102,20 @@ static bool on_accept(void *data, const struct hello *peer, char *why,
         snprintf(why, size, "%s", n->no);
     }
     return n->no == NULL;
+}
+
+static bool on_join(void *data, const struct member_info *who, struct buf *out,
+                    char *why, size_t size)
+{
+    struct node *n = data;
+
+    n->joins++;
+    n->asked_by = who->id;
+    if (n->no != NULL) {
+        snprintf(why, size, "%s", n->no);
+        return false;
+    }
+    return buf_append(out, "welcome", 7) == 0;
 }
 
 static void on_refused(void *data, uint64_t peer, const char *why)
@@ -278,6 +294,7 @@ static int node_try(struct node *n, const struct transport_peer *peers,
         .data = n,
         .hello = on_hello,
         .accept = on_accept,
+        .join = on_join,
         .refused = on_refused,
         .up = on_up,
         .down = on_down,
