@@ -37,17 +37,6 @@ struct pane_backup {
     size_t len, at;
 };
 
-static struct database *by_name(struct node *n, const char *name)
-{
-    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
-        struct database *db = LIST_ENTRY(l, struct database, link);
-        if (strcmp(db->name, name) == 0) {
-            return db;
-        }
-    }
-    return NULL;
-}
-
 static void drop_reader(struct pane_backup *b)
 {
     if (b->reader != NULL) {
@@ -107,7 +96,7 @@ static unsigned count(const struct node *n)
 
 static int check(struct node *n, const char *name, char *why, size_t size)
 {
-    const struct database *db = by_name(n, name);
+    const struct database *db = catalog_find(n, name);
 
     if (db == NULL) {
         snprintf(why, size, "this node has no database %s", name);
@@ -145,7 +134,7 @@ int backup_open(void *data, const char *name, void (*wake)(void *arg),
         return -ENOMEM;
     }
     b->node = n;
-    b->db = by_name(n, name);
+    b->db = catalog_find(n, name);
     b->wake = wake;
     b->arg = arg;
     b->work.data = b;

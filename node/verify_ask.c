@@ -82,22 +82,11 @@ static void ask(struct pane_verify *v, const struct database *db)
     }
 }
 
-static struct database *find(struct node *n, const char *name)
-{
-    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
-        struct database *db = LIST_ENTRY(l, struct database, link);
-        if (strcmp(db->name, name) == 0) {
-            return db;
-        }
-    }
-    return NULL;
-}
-
 int verify_open(void *data, const char *name, void (*wake)(void *arg),
                 void *arg, struct pane_verify **out, char *why, size_t size)
 {
     struct node *n = data;
-    struct database *db = find(n, name);
+    struct database *db = catalog_find(n, name);
     struct pane_verify *v;
     struct uuid random;
 

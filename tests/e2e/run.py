@@ -100,11 +100,11 @@ def run_tests(tests):
             len(result.skipped))
 
 
-def work(number, classes, todo, done, printing):
+def work(number, classes, waiting, done, printing):
     """One worker: takes the numbers of classes until there are none left."""
     marmot._ports = itertools.count(15000 + 5500 * number)
     groups = list(classes.values())
-    for index in iter(todo.get, None):
+    for index in iter(waiting.get, None):
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             counts = run_tests(groups[index])
@@ -116,13 +116,13 @@ def work(number, classes, todo, done, printing):
 def run_side_by_side(classes, workers):
     """Returns the sums of (passed, failed, skipped)."""
     context = multiprocessing.get_context("fork")
-    todo, done, printing = context.Queue(), context.Queue(), context.Lock()
+    waiting, done, printing = context.Queue(), context.Queue(), context.Lock()
     for index in range(len(classes)):
-        todo.put(index)
+        waiting.put(index)
     crew = []
     for number in range(workers):
-        todo.put(None)
-        crew.append(context.Process(target=work, args=(number, classes, todo,
+        waiting.put(None)
+        crew.append(context.Process(target=work, args=(number, classes, waiting,
                                                        done, printing)))
         crew[-1].start()
     sums, left = [0, 0, 0], set(range(len(classes)))
