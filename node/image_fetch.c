@@ -77,16 +77,28 @@ static void say(struct node *n, struct database *db, uint8_t kind,
 
 /* ---- asking -------------------------------------------------------------- */
 
-/* 0: there is no other. */
-static uint64_t next_member(struct node *n, struct image_fetch *f)
+/* In turn; 0: there is no other. */
+static uint64_t next_member(struct node *n, struct image_fetch *f,
+                            const struct machine_db *holders)
 {
     for (unsigned i = 0; i < n->n_members; i++) {
         uint64_t id = n->members[f->turn++ % n->n_members].id;
-        if (id != n->env.node_id) {
+        if (id != n->env.node_id &&
+            (holders == NULL || machine_holds(holders, id))) {
             return id;
         }
     }
     return 0;
+}
+
+/* At first one that is known to have had the content: when a database is new,
+ * most do not. */
+static uint64_t whom_to_ask(struct node *n, const struct database *db)
+{
+    struct image_fetch *f = db->fetch;
+    uint64_t id = f->turn == 0 ? next_member(n, f, db->m) : 0;
+
+    return id != 0 ? id : next_member(n, f, NULL);
 }
 
 /* Nobody can help with damage now: what is not damaged is of use meanwhile. */
@@ -139,7 +151,7 @@ static void ask(struct node *n, struct database *db)
     }
     ask_later(db, RETRY_US);
     f->heard_us = now(db);
-    f->peer = next_member(n, f);
+    f->peer = whom_to_ask(n, db);
     if (f->peer == 0 || uuid_random(&random) != 0) {
         f->peer = 0;
         return;
