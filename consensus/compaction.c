@@ -18,9 +18,8 @@
 #include "consensus/raft_peek.h"
 
 #define NEVER UINT32_MAX
-#define NUDGE_MS                                                \
-    1000u /* a group in which nothing happens is given an entry \
-           */
+/* A group in which nothing happens is given an entry. */
+#define NUDGE_MS 1000u
 /* A peer that is behind is waited for until all logs together are so many times
  * as large as they should be. */
 #define PATIENCE 4u

@@ -242,12 +242,12 @@ bool backup_is_of(const struct list *link, const struct database *db)
     return LIST_ENTRY(link, struct pane_backup, link)->db == db;
 }
 
-void backup_drop_all(struct node *n)
+void backup_drop(struct node *n, const struct database *db)
 {
     for (struct list *l = n->backups.next, *next; l != &n->backups; l = next) {
         struct pane_backup *b = LIST_ENTRY(l, struct pane_backup, link);
         next = l->next;
-        if (!b->working) {
+        if (!b->working && (db == NULL || b->db == db)) {
             fail(b, ERR_CLOSED);
         }
     }

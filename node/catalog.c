@@ -286,7 +286,7 @@ static void begin_detach(struct node *n, struct database *db)
     db->detaching = true;
     server_stop(db);
     image_send_drop(n, db, 0);
-    backup_drop_all(n);
+    backup_drop(n, db);
     node_wake(n, db);
 }
 

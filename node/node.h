@@ -293,8 +293,8 @@ int backup_head(struct pane_backup *b, struct pane_backup_head *out);
 long backup_read(struct pane_backup *b, void *out, size_t max);
 void backup_close(struct pane_backup *b);
 bool backup_is_of(const struct list *link, const struct database *db);
-/* They fail from now on; those at work end soon. */
-void backup_drop_all(struct node *n);
+/* Those of a database (NULL: all) fail from now on; those at work end soon. */
+void backup_drop(struct node *n, const struct database *db);
 bool backup_any_working(const struct node *n);
 
 /* ---- view.c, steer.c: the control pane ---- */

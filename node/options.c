@@ -9,16 +9,15 @@
 
 #include "node/image_pace.h"
 #include "node/options_values.h"
+#include "wire/ids.h"
 
-static bool name_is_good(const char *name, size_t len)
+static bool name_is_good(const char *text, size_t len)
 {
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    char name[DB_NAME_MAX + 1];
 
-    if (len <= 2 && strspn(name, ".") >= len) {
-        return false; /* they would lead out of a folder of databases */
-    }
-    return len > 0 && len <= DB_NAME_MAX && strspn(name, allowed) >= len;
+    return len <= DB_NAME_MAX &&
+           snprintf(name, sizeof name, "%.*s", (int)len, text) >= 0 &&
+           db_name_valid(name);
 }
 
 static int add_db(struct parse *p, const char *text)

@@ -39,7 +39,7 @@ static void close_sessions(struct node *n)
         image_send_drop(n, db, 0);
     }
     still_end_all(n);
-    backup_drop_all(n);
+    backup_drop(n, NULL);
     verify_drop_all(n);
     if (n->groups != NULL) {
         groups_stop(n->groups, DRAIN_MS, on_groups_stopped, n);
