@@ -16,8 +16,10 @@
 #define BATCH_BYTES (64u << 20) /* encoded, per job */
 #define BATCH_COUNT 4096u       /* transactions per job */
 #define HERE_BYTES (64u << 10)  /* so few are written by the loop itself */
-#define RETRY_US 100000u        /* a lock was held */
-#define RETRY_FULL_US 1000000u  /* no room on the disk */
+#define SLOW_US 5000u           /* but not after one took so long: */
+#define SLOW_FOR_US 1000000u
+#define RETRY_US 100000u       /* a lock was held */
+#define RETRY_FULL_US 1000000u /* no room on the disk */
 
 static uint64_t now(const struct database *db)
 {
@@ -189,7 +191,8 @@ void applier_open(struct node *n, struct database *db, bool convert)
 struct batch_job {
     struct job job;
     struct list pending;
-    bool created; /* the file is new and now needs to be opened */
+    bool created;     /* the file is new and now needs to be opened */
+    uint32_t damaged; /* a page of the file; 0: none */
 };
 
 static void run_batch(struct job *job)
@@ -207,7 +210,8 @@ static void run_batch(struct job *job)
     }
     job->rv = apply_check_identity(db->apply);
     if (job->rv == 0) {
-        job->rv = batch_apply(db->apply, &db->checksum, &b->pending);
+        job->rv =
+            batch_apply(db->apply, &db->checksum, &b->pending, &b->damaged);
     }
 }
 
@@ -231,6 +235,8 @@ static void batch_failed(struct batch_job *b)
         retry_after(db, RETRY_US);
     } else if (rv == ERR_FULL || rv == -ENOSPC) {
         say_full(db, "to apply what the cluster committed");
+    } else if (b->damaged != 0 && b->job.node->n_members > 1) {
+        scrub_repair(b->job.node, db, &b->damaged, 1);
     } else {
         log_error("apply_failed",
                   "db=%s path=%s txid=%" PRIu64
@@ -268,6 +274,7 @@ static void batch_done(struct job *job)
 static void start_batch(struct node *n, struct database *db)
 {
     struct batch_job *b = calloc(1, sizeof *b);
+    uint64_t started;
     size_t bytes = 0;
     unsigned count = 0;
 
@@ -286,12 +293,26 @@ static void start_batch(struct node *n, struct database *db)
         list_push(&b->pending, l);
         count++;
     }
-    /* Page-cache writes of a few pages take less than a change of threads. */
-    if (db->apply != NULL && bytes <= HERE_BYTES) {
+    /* A few pages in the page cache take less than a change of threads. What
+     * they change may have to come from the disk, though. */
+    started = now(db);
+    if (db->apply != NULL && bytes <= HERE_BYTES &&
+        started >= db->slow_until_us) {
         job_run_here(n, db, &b->job, run_batch, batch_done);
+        if (now(db) - started > SLOW_US) {
+            db->slow_until_us = now(db) + SLOW_FOR_US;
+        }
     } else {
         job_start(n, db, &b->job, run_batch, batch_done);
     }
+}
+
+bool applier_page(void *data, struct database *db, uint32_t number,
+                  uint8_t *image)
+{
+    (void)data;
+    return db->apply != NULL && db->job == NULL && !db->look_again &&
+           apply_read(db->apply, number, image) == 0;
 }
 
 /* ---- what is due ----------------------------------------------------------

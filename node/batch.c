@@ -1,5 +1,7 @@
-/* Pages are walked from the newest to the oldest and the first image met of
- * each page is taken: that merges any number of transactions. */
+/* All images and changes are sorted by page, then by age. A page begins with
+ * the last image that is whole, or with what the file has, and the changes
+ * after it are laid upon that: whatever the transactions were, each page is
+ * written once. */
 #include "node/batch.h"
 
 #include <errno.h>
@@ -11,49 +13,107 @@
 #include "vfs/image.h"
 #include "wire/entry.h"
 
-/* What a walk hands out. Returns 0 to go on. */
-typedef int (*page_fn)(void *data, uint32_t number, const uint8_t *image);
-
-struct walk {
-    uint8_t *seen; /* a bit a page */
-    uint8_t *image;
-    uint32_t db_pages;
-    page_fn page;
-    void *data;
+struct version {
+    struct entry_page page; /* borrowed from the pending entries */
+    uint32_t age;           /* counts up */
 };
 
-/* Was `number` met before? Marks it. Pages beyond the end count as met. */
-static bool skip(struct walk *w, uint32_t number)
-{
-    uint8_t bit = (uint8_t)(1u << (number & 7));
+/* What the transactions do to the pages. */
+struct versions {
+    struct version *list;
+    uint32_t count, cap;
+    bool sorted; /* already as they came */
+};
 
-    if (number > w->db_pages || (w->seen[number >> 3] & bit) != 0) {
-        return true;
+/* Where images are put together and go. */
+struct merge {
+    uint32_t page_size, db_pages;
+    uint8_t *image;
+    void *data;
+    /* The page as the file has it. */
+    int (*before)(void *data, uint32_t number, uint8_t *image);
+    int (*page)(void *data, uint32_t number, const uint8_t *image);
+};
+
+static int version_add(struct versions *v, const struct entry_page *page)
+{
+    if (v->count == v->cap) {
+        uint32_t cap = v->cap == 0 ? 64 : 2 * v->cap;
+        struct version *grown = realloc(v->list, cap * sizeof *grown);
+        if (grown == NULL) {
+            return -ENOMEM;
+        }
+        v->list = grown;
+        v->cap = cap;
     }
-    w->seen[number >> 3] |= bit;
-    return false;
+    if (v->count > 0 && v->list[v->count - 1].page.number >= page->number) {
+        v->sorted = false;
+    }
+    v->list[v->count] = (struct version){.page = *page, .age = v->count};
+    v->count++;
+    return 0;
 }
 
-static int walk_entry(struct walk *w, const uint8_t *bytes, size_t len)
+static int gather_entry(struct versions *v, const uint8_t *bytes, size_t len)
 {
     struct entry_page_cursor c;
+    struct entry_page page;
     struct entry e;
-    uint32_t number;
     int rv = entry_decode(bytes, len, &e);
 
     if (rv != 0) {
         return rv;
     }
     entry_pages_begin(&e.txn.pages, &c);
-    while ((rv = entry_pages_next(&c, &number, w->image)) == 0) {
-        if (!skip(w, number)) {
-            rv = w->page(w->data, number, w->image);
-            if (rv != 0) {
-                return rv;
-            }
-        }
+    while (rv == 0 && (rv = entry_pages_next(&c, &page)) == 0) {
+        rv = version_add(v, &page);
     }
     return rv == ERR_NOT_FOUND ? 0 : rv;
+}
+
+static int by_page_then_age(const void *left, const void *right)
+{
+    const struct version *a = left, *b = right;
+
+    if (a->page.number != b->page.number) {
+        return a->page.number < b->page.number ? -1 : 1;
+    }
+    return a->age < b->age ? -1 : 1;
+}
+
+static int gather(struct versions *v, const struct list *pending)
+{
+    int rv = 0;
+
+    v->sorted = true;
+    for (struct list *l = pending->next; rv == 0 && l != pending; l = l->next) {
+        const struct pending *p = LIST_ENTRY(l, struct pending, link);
+        for (unsigned i = 0; rv == 0 && i < p->n_entries; i++) {
+            rv = gather_entry(v, p->entries[i].bytes, p->entries[i].len);
+        }
+    }
+    if (rv == 0 && !v->sorted) {
+        qsort(v->list, v->count, sizeof *v->list, by_page_then_age);
+    }
+    return rv;
+}
+
+/* `count` versions of one page, oldest first. */
+static int merge_page(struct merge *m, const struct version *v, uint32_t count)
+{
+    uint32_t number = v[0].page.number, from = count - 1;
+    int rv = 0;
+
+    while (from > 0 && v[from].page.encoding == PAGE_CHANGE) {
+        from--;
+    }
+    if (v[from].page.encoding == PAGE_CHANGE) {
+        rv = m->before(m->data, number, m->image);
+    }
+    for (uint32_t i = from; rv == 0 && i < count; i++) {
+        rv = entry_page_unpack(&v[i].page, m->page_size, m->image);
+    }
+    return rv != 0 ? rv : m->page(m->data, number, m->image);
 }
 
 static const struct pending *newest(const struct list *pending)
@@ -61,25 +121,30 @@ static const struct pending *newest(const struct list *pending)
     return LIST_ENTRY(pending->prev, struct pending, link);
 }
 
-static int walk_all(const struct list *pending, page_fn page, void *data)
+static int merge_all(struct merge *m, const struct list *pending)
 {
-    struct walk w = {.page = page, .data = data};
-    int rv = 0;
+    struct versions v = {.list = NULL};
+    uint32_t first = 0;
+    int rv = gather(&v, pending);
 
-    w.db_pages = newest(pending)->db_pages;
-    w.seen = calloc(1, w.db_pages / 8 + 1);
-    w.image = malloc(65536);
-    if (w.seen == NULL || w.image == NULL) {
+    m->page_size = newest(pending)->page_size;
+    m->db_pages = newest(pending)->db_pages;
+    m->image = malloc(m->page_size);
+    if (m->image == NULL) {
         rv = -ENOMEM;
     }
-    for (struct list *l = pending->prev; rv == 0 && l != pending; l = l->prev) {
-        const struct pending *p = LIST_ENTRY(l, struct pending, link);
-        for (unsigned i = p->n_entries; rv == 0 && i > 0; i--) {
-            rv = walk_entry(&w, p->entries[i - 1].bytes, p->entries[i - 1].len);
+    while (rv == 0 && first < v.count &&
+           v.list[first].page.number <= m->db_pages) {
+        uint32_t end = first + 1;
+        while (end < v.count &&
+               v.list[end].page.number == v.list[first].page.number) {
+            end++;
         }
+        rv = merge_page(m, v.list + first, end - first);
+        first = end;
     }
-    free(w.seen);
-    free(w.image);
+    free(m->image);
+    free(v.list);
     return rv;
 }
 
@@ -99,6 +164,8 @@ struct changes {
     uint32_t count, cap;
     uint32_t page_size;
     struct apply *apply;
+    const struct checksum *checksum; /* of the file as it is */
+    uint32_t damaged;
 };
 
 static int change_room(struct changes *c)
@@ -122,6 +189,21 @@ static int change_room(struct changes *c)
     c->hashes = hashes;
     c->cap = cap;
     return 0;
+}
+
+/* A change upon a damaged page would hide what is damaged. */
+static int page_of_file(void *data, uint32_t number, uint8_t *image)
+{
+    struct changes *c = data;
+    int rv = number > c->checksum->pages ? ERR_CORRUPT
+                                         : apply_read(c->apply, number, image);
+
+    if (rv == 0 && page_hash(number, image, c->page_size) !=
+                       c->checksum->hashes[number - 1]) {
+        c->damaged = number;
+        rv = ERR_MISMATCH;
+    }
+    return rv;
 }
 
 static int on_page(void *data, uint32_t number, const uint8_t *image)
@@ -149,13 +231,16 @@ static int keep_hashes(struct checksum *sum, const struct changes *c,
 }
 
 int batch_apply(struct apply *a, struct checksum *checksum,
-                const struct list *pending)
+                const struct list *pending, uint32_t *damaged)
 {
     const struct pending *last = newest(pending);
-    struct changes c = {.apply = a, .page_size = last->page_size};
+    struct changes c = {
+        .apply = a, .checksum = checksum, .page_size = last->page_size};
+    struct merge m = {.data = &c, .before = page_of_file, .page = on_page};
     struct wal_state state;
     int rv;
 
+    *damaged = 0;
     if (last->page_size != apply_page_size(a)) {
         return ERR_MISMATCH;
     }
@@ -163,7 +248,7 @@ int batch_apply(struct apply *a, struct checksum *checksum,
     if (rv != 0) {
         return rv;
     }
-    rv = walk_all(pending, on_page, &c);
+    rv = merge_all(&m, pending);
     if (rv == 0 && checksum_preview(checksum, c.numbers, c.hashes, c.count,
                                     last->db_pages) != last->checksum) {
         rv = ERR_MISMATCH;
@@ -176,9 +261,19 @@ int batch_apply(struct apply *a, struct checksum *checksum,
     } else {
         rv = keep_hashes(checksum, &c, last->db_pages);
     }
+    *damaged = c.damaged;
     free(c.numbers);
     free(c.hashes);
     return rv;
+}
+
+/* Nobody knows a page of a file that is not there. */
+static int page_of_nothing(void *data, uint32_t number, uint8_t *image)
+{
+    (void)data;
+    (void)number;
+    (void)image;
+    return ERR_CORRUPT;
 }
 
 static int on_new_page(void *data, uint32_t number, const uint8_t *image)
@@ -189,13 +284,15 @@ static int on_new_page(void *data, uint32_t number, const uint8_t *image)
 int batch_create(const char *path, const struct list *pending)
 {
     const struct pending *last = newest(pending);
+    struct merge m = {.before = page_of_nothing, .page = on_new_page};
     struct image_writer *w;
     int rv = image_writer_open(path, last->page_size, last->db_pages, &w);
 
     if (rv != 0) {
         return rv;
     }
-    rv = walk_all(pending, on_new_page, w);
+    m.data = w;
+    rv = merge_all(&m, pending);
     if (rv == 0) {
         rv = image_writer_install(w, last->checksum, 0, NULL);
     }

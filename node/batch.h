@@ -14,9 +14,11 @@
 
 /* `pending` holds struct pending, oldest first, at least one. The checksum is
  * verified before anything is published: ERR_MISMATCH leaves the file as it
- * was. `checksum` follows on success. */
+ * was. So it does when a page that changes are upon is not what `checksum`
+ * says; its number is in *damaged then, otherwise 0. `checksum` follows on
+ * success. */
 int batch_apply(struct apply *a, struct checksum *checksum,
-                const struct list *pending);
+                const struct list *pending, uint32_t *damaged);
 
 /* The first transactions of a database that has no file yet: written as a
  * new file at `path`. */

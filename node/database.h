@@ -83,6 +83,10 @@ struct db_env {
     /* A message to a session's socket; never fails (a broken one closes). */
     void (*session_send)(void *data, struct session *s,
                          const struct session_message *m);
+    /* Page `number` as the local file has it, for who has the slot. False: it
+     * can't be read now. NULL: never. */
+    bool (*page_before)(void *data, struct database *db, uint32_t number,
+                        uint8_t *image);
     /* Look at `db` again, soon and not from inside this call. */
     void (*wake)(void *data, struct database *db);
     /* The same, after so many microseconds at the latest. One time is kept per
@@ -247,6 +251,7 @@ struct database {
     void *job;       /* a job on the pool uses the file */
     bool job_beside; /* and sessions may write meanwhile */
     uint64_t job_not_before_us;
+    uint64_t slow_until_us; /* appending goes to the pool */
     struct image_fetch *fetch;
     bool in_place; /* the image goes into the file as a transaction: the file
                       is in a state that `checksum` tells, only too old, or
@@ -363,8 +368,12 @@ void slot_owner_gone(struct database *db, struct session *s);
 /* Take a kept slot back in time. */
 void slot_keep_step(struct database *db);
 
-/* ---- proposals.c ---- */
+/* ---- proposal_parts.c ---- */
 void proposal_part(struct session *s, const struct session_propose *m);
+
+/* ---- proposals.c ---- */
+/* The session is told, and has to do with it no more. */
+void proposal_fail(struct proposal *p, uint8_t reason, const char *text);
 /* The state machine has decided about a token of ours. */
 void proposal_accepted(struct database *db, const struct position *position);
 void proposal_decided(struct database *db, const struct token *token,

@@ -126,7 +126,7 @@ static int write_pages(struct image_fetch *f, const struct image_answer *a,
         return ERR_FULL;
     }
     entry_pages_begin(&e.txn.pages, &c);
-    while ((rv = entry_pages_next(&c, &number, image)) == 0) {
+    while ((rv = entry_pages_next_whole(&c, &number, image)) == 0) {
         /* No others: the loop reads their hashes meanwhile. */
         rv = number < a->first || number - a->first >= a->count
                  ? ERR_CORRUPT

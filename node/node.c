@@ -245,6 +245,7 @@ static int fill_env(struct node *n)
                              .disk_full = env_disk_full,
                              .lease_send = env_lease_send,
                              .session_send = server_send,
+                             .page_before = applier_page,
                              .wake = env_wake,
                              .wake_after = env_wake_after};
     memcpy(&n->env.start, random.b, sizeof n->env.start);

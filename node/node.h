@@ -125,6 +125,9 @@ void host_deliver_letters(struct node *n);
 void applier_open(struct node *n, struct database *db, bool convert);
 /* Append what is pending, if anything and if nobody is in the way. */
 void applier_step(struct node *n, struct database *db);
+/* For db_env.page_before. */
+bool applier_page(void *data, struct database *db, uint32_t number,
+                  uint8_t *image);
 /* At the end: write everything back and let the files go. */
 void applier_close_all(struct node *n);
 

@@ -53,6 +53,12 @@ uint32_t apply_page_size(const struct apply *a);
 /* Pages in the database, WAL included. */
 uint32_t apply_pages(const struct apply *a);
 
+/* Page `number`, 1-based, of the last committed state into `image`; zeros where
+ * the file ends before. Call only while nobody can start the WAL over: no job
+ * writes back, and a session has the write slot or nobody has. ERR_BUSY while
+ * the header is being written. */
+int apply_read(struct apply *a, uint32_t number, uint8_t *image);
+
 /* Read the wal-index header; a torn one (a session died while publishing) is
  * recovered first. Call only while no session has the write slot. */
 int apply_state(struct apply *a, struct wal_state *state);

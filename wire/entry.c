@@ -8,13 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
-#include "wire/compress.h"
-#include "wire/number_set.h"
 #include "wire/pack.h"
 #include "wire/page.h"
 #include "wire/unpack.h"
-
-enum { RAW, LZ4 };
 
 /* Elements of the outer array, kind and version included. */
 enum {
@@ -22,16 +18,8 @@ enum {
     ENROLL_FIELDS = 8,
     HOLDS_FIELDS = 4,
     TXN_FIELDS = 12,
-    PAGE_FIELDS = 3,
     MEMBERS_FIELDS = 5
 };
-
-#define BIN16_HEADER_BYTES 3
-
-_Static_assert(NUMBER_SET_MAX >= PART_BYTES_MAX / PAGE_SIZE_MIN,
-               "the set must hold the pages of the largest part");
-_Static_assert(PAGE_SIZE_MAX - PAGE_SIZE_MAX / 16 <= UINT16_MAX,
-               "a compressed page must fit into a bin 16");
 
 /* ---- rules ------------------------------------------------------------- */
 
@@ -61,16 +49,6 @@ static int valid_holds(const struct entry_holds *e)
     return e->node > 0 && !uuid_is_none(&e->db) ? 0 : ERR_CORRUPT;
 }
 
-/* A transaction without pages needs no page size: it may be the first entry of
- * an empty database. */
-static int valid_pages(const struct entry_pages *p)
-{
-    if (!page_size_valid(p->page_size)) {
-        return p->page_size == 0 && p->count == 0 ? 0 : ERR_CORRUPT;
-    }
-    return p->count <= PART_BYTES_MAX / p->page_size ? 0 : ERR_TOO_BIG;
-}
-
 static int valid_txn(enum entry_kind kind, const struct entry_txn *e)
 {
     static const struct token none;
@@ -91,7 +69,7 @@ static int valid_txn(enum entry_kind kind, const struct entry_txn *e)
                               (brings_pages && e->db_pages == 0))) {
         return ERR_CORRUPT;
     }
-    return valid_pages(&e->pages);
+    return entry_pages_valid(&e->pages);
 }
 
 /* ---- encoding ---------------------------------------------------------- */
@@ -193,62 +171,13 @@ static void pack_token(struct buf *out, const struct token *t)
     pack_bin(out, bytes, sizeof bytes);
 }
 
-/* Compress into the buffer itself, behind room for a header that is written
- * when the length is known. Returns false when the page does not get smaller
- * or there is no room. */
-static bool pack_compressed(struct buf *out, const uint8_t *image, uint32_t len)
-{
-    uint8_t *room = buf_room(out, BIN16_HEADER_BYTES + compress_max(len));
-    size_t n;
-
-    if (room == NULL) {
-        return false;
-    }
-    n = compress_block(image, len, room + BIN16_HEADER_BYTES);
-    if (n == 0) {
-        return false;
-    }
-    room[0] = 0xc5; /* bin 16 */
-    room[1] = (uint8_t)(n >> 8);
-    room[2] = (uint8_t)n;
-    buf_added(out, BIN16_HEADER_BYTES + n);
-    return true;
-}
-
-static void pack_page(struct buf *out, uint32_t number, const uint8_t *image,
-                      uint32_t page_size)
-{
-    size_t encoding_at;
-
-    pack_uint(out, number);
-    encoding_at = out->len;
-    pack_uint(out, LZ4);
-    if (!pack_compressed(out, image, page_size) && out->err == 0) {
-        out->data[encoding_at] = RAW; /* both are one byte in msgpack */
-        pack_bin(out, image, page_size);
-    }
-}
-
-static bool numbers_valid(const uint32_t *numbers, uint32_t count)
-{
-    struct number_set seen;
-
-    number_set_init(&seen, count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!number_set_add(&seen, numbers[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int entry_encode_txn(enum entry_kind kind, const struct entry_txn *e,
                      const uint32_t *numbers, const uint8_t *images,
                      struct buf *out)
 {
     int valid = valid_txn(kind, e);
 
-    if (valid == 0 && !numbers_valid(numbers, e->pages.count)) {
+    if (valid == 0 && !entry_pages_distinct(numbers, e->pages.count)) {
         valid = ERR_CORRUPT;
     }
     if (!may_write(out, valid)) {
@@ -264,11 +193,7 @@ int entry_encode_txn(enum entry_kind kind, const struct entry_txn *e,
     pack_uint(out, e->number);
     pack_uint(out, e->checksum);
     pack_uint(out, e->pages.page_size);
-    pack_array(out, e->pages.count * PAGE_FIELDS);
-    for (uint32_t i = 0; i < e->pages.count; i++) {
-        pack_page(out, numbers[i], images + (size_t)i * e->pages.page_size,
-                  e->pages.page_size);
-    }
+    entry_pages_pack(&e->pages, numbers, images, out);
     return out->err;
 }
 
@@ -334,56 +259,6 @@ static void unpack_token(struct unpack *u, struct token *t)
     t->sequence = get_le64(bytes + 24);
 }
 
-/* One page's elements; the blob is borrowed. */
-static const uint8_t *unpack_page(struct unpack *u, uint32_t page_size,
-                                  uint32_t *number, unsigned *encoding,
-                                  size_t *len)
-{
-    const uint8_t *blob;
-
-    *number = (uint32_t)unpack_uint(u, PAGE_NUMBER_MAX);
-    *encoding = (unsigned)unpack_uint(u, LZ4);
-    blob = unpack_bin(u, *encoding == RAW ? page_size : compress_max(page_size),
-                      len);
-    if (blob != NULL && (*encoding == RAW ? *len != page_size : *len == 0)) {
-        u->err = ERR_CORRUPT;
-    }
-    return u->err == 0 ? blob : NULL;
-}
-
-static int decode_pages(struct unpack *u, struct entry_pages *p)
-{
-    struct number_set seen;
-    uint32_t elements, number;
-    unsigned encoding;
-    size_t len;
-    int rc;
-
-    p->packed = u->at;
-    elements = unpack_array(u);
-    p->count = elements / PAGE_FIELDS;
-    if (u->err != 0) {
-        return u->err;
-    }
-    rc = elements % PAGE_FIELDS == 0 ? valid_pages(p) : ERR_CORRUPT;
-    if (rc != 0) {
-        return rc;
-    }
-    number_set_init(&seen, p->count);
-    for (uint32_t i = 0; i < p->count; i++) {
-        unpack_page(u, p->page_size, &number, &encoding, &len);
-        if (u->err != 0) {
-            return u->err;
-        }
-        if (!number_set_add(&seen, number)) {
-            return ERR_CORRUPT;
-        }
-    }
-    unpack_leave(u);
-    p->packed_len = (size_t)(u->at - p->packed);
-    return 0;
-}
-
 static int decode_txn(struct unpack *u, enum entry_kind kind,
                       struct entry_txn *e)
 {
@@ -398,7 +273,7 @@ static int decode_txn(struct unpack *u, enum entry_kind kind,
     e->number = (uint32_t)unpack_uint(u, TXN_PARTS_MAX - 1);
     e->checksum = unpack_uint(u, UINT64_MAX);
     e->pages.page_size = (uint32_t)unpack_uint(u, PAGE_SIZE_MAX);
-    rc = u->err ? u->err : decode_pages(u, &e->pages);
+    rc = u->err ? u->err : entry_pages_decode(u, &e->pages);
     return rc ? rc : valid_txn(kind, e);
 }
 
@@ -470,47 +345,4 @@ int entry_decode(const void *bytes, size_t len, struct entry *e)
         *e = read;
     }
     return rc;
-}
-
-/* ---- pages ------------------------------------------------------------- */
-
-void entry_pages_begin(const struct entry_pages *pages,
-                       struct entry_page_cursor *c)
-{
-    struct unpack u;
-
-    unpack_init(&u, pages->packed, pages->packed_len);
-    unpack_array(&u);
-    c->at = u.at;
-    c->end = u.end;
-    c->left = pages->count;
-    c->page_size = pages->page_size;
-}
-
-int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
-                     uint8_t *image)
-{
-    const uint8_t *blob;
-    struct unpack u;
-    uint32_t page;
-    unsigned encoding;
-    size_t len;
-
-    if (c->left == 0) {
-        return ERR_NOT_FOUND;
-    }
-    unpack_init(&u, c->at, (size_t)(c->end - c->at));
-    blob = unpack_page(&u, c->page_size, &page, &encoding, &len);
-    if (blob == NULL) {
-        return ERR_CORRUPT;
-    }
-    if (encoding == RAW) {
-        memcpy(image, blob, c->page_size);
-    } else if (decompress_block(blob, len, image, c->page_size) != 0) {
-        return ERR_CORRUPT;
-    }
-    c->at = u.at;
-    c->left--;
-    *number = page;
-    return 0;
 }

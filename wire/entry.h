@@ -1,7 +1,7 @@
 /* Log entries: what the groups order and every node's state machine reads.
  *
- * msgpack: [kind, version, fields...]; page images are lz4 blocks, or raw where
- * that is not smaller. docs/FORMATS.md has the layout. */
+ * msgpack: [kind, version, fields...]; docs/FORMATS.md has the layout. The
+ * pages of a transaction: wire/entry_page.h. */
 #ifndef WIRE_ENTRY_H
 #define WIRE_ENTRY_H
 
@@ -11,9 +11,9 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "wire/entry_page.h"
 #include "wire/ids.h"
 #include "wire/member.h"
-#include "wire/page.h"
 
 #define ENTRY_VERSION 1
 
@@ -53,14 +53,6 @@ struct entry_enroll {
 struct entry_holds {
     struct uuid db;
     uint64_t node;
-};
-
-/* Pages as borrowed by the encoder or pointed to by the decoder. */
-struct entry_pages {
-    uint32_t page_size; /* bytes, 512..65536, a power of two */
-    uint32_t count;
-    const uint8_t *packed; /* decoder: the msgpack array of pages, borrowed */
-    size_t packed_len;
 };
 
 struct entry_txn {
@@ -115,23 +107,8 @@ int entry_encode_txn(enum entry_kind kind, const struct entry_txn *e,
 
 /* Everything is checked, also that no page comes twice, each page's number,
  * length and encoding: an entry that decodes can be applied, except that what
- * is inside lz4 blocks shows in entry_pages_next. Borrowed from `bytes`.
+ * is inside lz4 blocks shows in entry_page_unpack. Borrowed from `bytes`.
  * Returns 0, ERR_CORRUPT, ERR_TOO_BIG or ERR_VERSION. */
 int entry_decode(const void *bytes, size_t len, struct entry *e);
-
-/* The pages of a decoded entry, one after the other. */
-struct entry_page_cursor {
-    const uint8_t *at, *end;
-    uint32_t left, page_size;
-};
-
-void entry_pages_begin(const struct entry_pages *pages,
-                       struct entry_page_cursor *c);
-
-/* Unpack the next page into `image` (page_size bytes). Returns 0, ERR_NOT_FOUND
- * at the end, ERR_CORRUPT when the lz4 block does not give page_size bytes
- * (`image` may then hold part of them). */
-int entry_pages_next(struct entry_page_cursor *c, uint32_t *number,
-                     uint8_t *image);
 
 #endif

@@ -50,21 +50,43 @@ void file_put_entry(struct file_state *f, const void *bytes, size_t len)
 {
     struct entry_page_cursor c;
     struct entry e;
-    uint32_t number;
-    uint8_t image[SIM_PAGE];
+    struct entry_page page;
 
     if (entry_decode(bytes, len, &e) != 0) {
         return;
     }
     entry_pages_begin(&e.txn.pages, &c);
-    while (entry_pages_next(&c, &number, image) == 0) {
-        assert(number <= SIM_PAGES_MAX);
-        memcpy(f->images[number - 1], image, SIM_PAGE);
-        f->pages = number > f->pages ? number : f->pages;
+    while (entry_pages_next(&c, &page) == 0) {
+        assert(page.number <= SIM_PAGES_MAX);
+        entry_page_unpack(&page, SIM_PAGE, f->images[page.number - 1]);
+        f->pages = page.number > f->pages ? page.number : f->pages;
     }
     if (e.kind == ENTRY_TXN) {
         f->pages = e.txn.db_pages;
     }
+}
+
+static struct sim_node *owner_of(struct database *db, unsigned *number)
+{
+    struct sim_node *n = sim_node_of(db->env->data);
+
+    *number = (unsigned)(db - n->dbs);
+    return n;
+}
+
+bool files_page(void *data, struct database *db, uint32_t number,
+                uint8_t *image)
+{
+    unsigned which;
+    struct sim_node *n = owner_of(db, &which);
+    const struct file_state *f = &n->files[which].now;
+
+    (void)data;
+    if (db->job != NULL || number > f->pages) {
+        return false;
+    }
+    memcpy(image, f->images[number - 1], SIM_PAGE);
+    return true;
 }
 
 /* ---- jobs ---------------------------------------------------------------- */
@@ -77,14 +99,6 @@ struct file_job {
     enum job_kind kind;
     unsigned db;
 };
-
-static struct sim_node *owner_of(struct database *db, unsigned *number)
-{
-    struct sim_node *n = sim_node_of(db->env->data);
-
-    *number = (unsigned)(db - n->dbs);
-    return n;
-}
 
 static void on_job(struct sim *s, void *data);
 

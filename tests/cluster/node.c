@@ -245,6 +245,7 @@ static void fill_env(struct sim_node *n)
                                   .disk_full = env_disk_full,
                                   .lease_send = env_lease_send,
                                   .session_send = server_send,
+                                  .page_before = files_page,
                                   .wake = env_wake,
                                   .wake_after = env_wake_after};
     for (unsigned i = 0; i < n->sim->plan.voters; i++) {

@@ -236,6 +236,9 @@ void file_become(struct file *f, const struct file_state *next);
 void file_power_cut(struct sim *s, struct file *f);
 /* Put the pages of encoded entries into a state. */
 void file_put_entry(struct file_state *f, const void *bytes, size_t len);
+/* For db_env.page_before. */
+bool files_page(void *data, struct database *db, uint32_t number,
+                uint8_t *image);
 
 /* ---- node.c -------------------------------------------------------------- */
 

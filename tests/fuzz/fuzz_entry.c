@@ -15,8 +15,8 @@ static bool unpack_all(const struct entry_pages *pages, uint32_t *numbers,
 
     entry_pages_begin(pages, &c);
     for (uint32_t i = 0; i < pages->count; i++) {
-        rc = entry_pages_next(&c, &number,
-                              images + (size_t)i * pages->page_size);
+        rc = entry_pages_next_whole(&c, &number,
+                                    images + (size_t)i * pages->page_size);
         if (rc != 0) {
             CHECK(rc == ERR_CORRUPT);
             return false;
@@ -24,7 +24,7 @@ static bool unpack_all(const struct entry_pages *pages, uint32_t *numbers,
         CHECK(page_number_valid(number));
         numbers[i] = number;
     }
-    CHECK(entry_pages_next(&c, &number, images) == ERR_NOT_FOUND);
+    CHECK(entry_pages_next_whole(&c, &number, images) == ERR_NOT_FOUND);
     return true;
 }
 

@@ -45,6 +45,7 @@ struct power_world {
     struct side here, there;
     sqlite3 *reader;        /* of the copy here; in a transaction or not */
     struct disk_image base; /* the database before the first transaction */
+    struct disk_image last; /* and after the last one */
     uint64_t base_sum;
     struct logged *log;
     uint64_t logged, room;
@@ -83,15 +84,29 @@ static void free_pending(struct list *pending)
     }
 }
 
+static bool image_before(void *data, uint32_t number, uint8_t *image)
+{
+    const struct power_world *w = data;
+
+    if ((size_t)number * PAGE_BYTES > w->last.len) {
+        return false;
+    }
+    memcpy(image, w->last.bytes + (size_t)(number - 1) * PAGE_BYTES,
+           PAGE_BYTES);
+    return true;
+}
+
 static void log_append(struct power_world *w, struct side *s,
                        const uint32_t *numbers, const uint8_t *images,
                        uint32_t count, uint32_t db_pages)
 {
-    struct entry_txn e = {.db = {{1}},
-                          .base = {w->logged, ~w->logged},
-                          .token = {1, 2, 3, w->logged + 1},
-                          .db_pages = db_pages,
-                          .pages = {.page_size = PAGE_BYTES, .count = count}};
+    struct entry_before before = {.get = image_before, .data = w};
+    struct entry_txn e = {
+        .db = {{1}},
+        .base = {w->logged, ~w->logged},
+        .token = {1, 2, 3, w->logged + 1},
+        .db_pages = db_pages,
+        .pages = {.page_size = PAGE_BYTES, .count = count, .before = &before}};
     struct buf out;
     struct logged *l;
 
@@ -113,6 +128,11 @@ static void log_append(struct power_world *w, struct side *s,
     l->checksum = e.checksum;
     l->db_pages = db_pages;
     l->bytes = buf_take(&out, &l->len);
+    image_resize(&w->last, (size_t)db_pages * PAGE_BYTES);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(w->last.bytes + (size_t)(numbers[i] - 1) * PAGE_BYTES,
+               images + (size_t)i * PAGE_BYTES, PAGE_BYTES);
+    }
     buf_close(&out);
 }
 
@@ -123,16 +143,15 @@ static void model_at(const struct power_world *w, uint64_t txid,
     image_copy(m, &w->base);
     for (uint64_t i = 0; i < txid; i++) {
         struct entry_page_cursor c;
-        uint8_t image[PAGE_BYTES];
+        struct entry_page page;
         struct entry e;
-        uint32_t number;
 
         image_resize(m, (size_t)w->log[i].db_pages * PAGE_BYTES);
         assert_int_equal(entry_decode(w->log[i].bytes, w->log[i].len, &e), 0);
         entry_pages_begin(&e.txn.pages, &c);
-        while (entry_pages_next(&c, &number, image) == 0) {
-            memcpy(m->bytes + (size_t)(number - 1) * PAGE_BYTES, image,
-                   PAGE_BYTES);
+        while (entry_pages_next(&c, &page) == 0) {
+            uint8_t *at = m->bytes + (size_t)(page.number - 1) * PAGE_BYTES;
+            assert_int_equal(entry_page_unpack(&page, PAGE_BYTES, at), 0);
         }
     }
 }
@@ -187,12 +206,13 @@ static void catch_up(struct power_world *w, struct side *s)
     while (s->applied < w->logged) {
         uint64_t count = 1 + disk_dice((uint32_t)(w->logged - s->applied));
         struct list batch;
+        uint32_t damaged;
 
         list_init(&batch);
         for (uint64_t i = 1; i <= count; i++) {
             list_push(&batch, &pending_of(w, s->applied + i)->link);
         }
-        assert_int_equal(batch_apply(s->apply, &s->sum, &batch), 0);
+        assert_int_equal(batch_apply(s->apply, &s->sum, &batch, &damaged), 0);
         free_pending(&batch);
         s->applied += count;
         if (s == &w->here) {
@@ -330,6 +350,7 @@ static void make_base(struct power_world *w)
                       90) "INSERT INTO t(v) SELECT randomblob(300) FROM n");
     w->base.bytes = slurp(path, &w->base.len);
     w->base.room = w->base.len;
+    image_copy(&w->last, &w->base);
 }
 
 /* Let both live for so many steps, and record what reaches the disk here. */
@@ -364,6 +385,7 @@ static void power_world_end(struct power_world *w)
     }
     free(w->log);
     free(w->base.bytes);
+    free(w->last.bytes);
     disk_free(&w->disk);
     sqlite3_vfs_unregister(&w->vfs);
     drop_folder(w->folder);

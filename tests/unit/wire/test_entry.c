@@ -44,7 +44,7 @@ static int decode(const uint8_t *bytes, size_t len)
     }
     entry_pages_begin(&e.txn.pages, &c);
     do {
-        rc = entry_pages_next(&c, &number, image);
+        rc = entry_pages_next_whole(&c, &number, image);
     } while (rc == 0);
     return rc == ERR_NOT_FOUND ? 0 : rc;
 }
@@ -121,12 +121,12 @@ static void assert_pages_come_back(const struct entry_pages *pages)
     assert_non_null(image);
     entry_pages_begin(pages, &c);
     for (uint32_t i = 0; i < pages->count; i++) {
-        assert_int_equal(entry_pages_next(&c, &number, image), 0);
+        assert_int_equal(entry_pages_next_whole(&c, &number, image), 0);
         assert_int_equal(number, 3 * i + 1);
         assert_memory_equal(image, images + (size_t)i * pages->page_size,
                             pages->page_size);
     }
-    assert_int_equal(entry_pages_next(&c, &number, image), ERR_NOT_FOUND);
+    assert_int_equal(entry_pages_next_whole(&c, &number, image), ERR_NOT_FOUND);
     free(images);
     free(image);
 }
@@ -228,7 +228,7 @@ static void a_transaction_may_have_no_pages(void **state)
     assert_int_equal(entry_encode_txn(ENTRY_TXN, &txn, NULL, NULL, out), 0);
     assert_int_equal(entry_decode(out->data, out->len, &e), 0);
     entry_pages_begin(&e.txn.pages, &c);
-    assert_int_equal(entry_pages_next(&c, &number, NULL), ERR_NOT_FOUND);
+    assert_int_equal(entry_pages_next_whole(&c, &number, NULL), ERR_NOT_FOUND);
 }
 
 static void the_largest_part_fits_and_one_page_more_does_not(void **state)
