@@ -23,11 +23,11 @@
 #include "consensus/reserve.h"
 #include "consensus/store_internal.h"
 
-/* In frames of 16 KiB; the write-ahead log has been grown to 1,024. When idle,
+/* In frames of 8 KiB; the write-ahead log has been grown to 2,048. When idle,
  * a checkpoint costs nobody anything; under load, one comes before the log
  * would grow, and the fewer the better: a commit waits 5 to 10 ms for it. */
-#define CHECKPOINT_IDLE_FRAMES 64
-#define CHECKPOINT_FRAMES 896
+#define CHECKPOINT_IDLE_FRAMES 128
+#define CHECKPOINT_FRAMES 1792
 #define IDLE_MS 50u
 
 /* What the loop writes itself: at most so many bytes, and not for a while after

@@ -127,7 +127,7 @@ static int configure(struct store_db *s)
 
     sqlite3_extended_result_codes(s->db, 1);
     rv = run(s->db,
-             "PRAGMA page_size = 16384;"
+             "PRAGMA page_size = 8192;"
              "PRAGMA locking_mode = EXCLUSIVE;"
              "PRAGMA journal_mode = WAL;"
              "PRAGMA synchronous = FULL;"

@@ -16,7 +16,7 @@
 #define BATCH_BYTES (64u << 20) /* encoded, per job */
 #define BATCH_COUNT 4096u       /* transactions per job */
 #define HERE_BYTES (64u << 10)  /* so few are written by the loop itself */
-#define SLOW_US 5000u           /* but not after one took so long: */
+#define SLOW_US 20000u         /* but not after one took so long: */
 #define SLOW_FOR_US 1000000u
 #define RETRY_US 100000u       /* a lock was held */
 #define RETRY_FULL_US 1000000u /* no room on the disk */
@@ -208,7 +208,7 @@ static void run_batch(struct job *job)
         job->rv = batch_create(db->path, &b->pending);
         return;
     }
-    job->rv = apply_check_identity(db->apply);
+    job->rv = apply_check_identity_lately(db->apply);
     if (job->rv == 0) {
         job->rv =
             batch_apply(db->apply, &db->checksum, &b->pending, &b->damaged);

@@ -127,7 +127,7 @@ static void send_text(struct session *s, bool ok, const char *text)
 /* ---- input --------------------------------------------------------------- */
 
 /* The session must have opened the very file that stands at the path. A file
- * that is being replaced (FETCHING) is closed by a job: db->apply is the job's
+ * that is being replaced (FETCHING) is closed by a job: db->apply is a job's
  * then. No lock is granted before. */
 static bool same_file(const struct database *db, const struct session_hello *h)
 {
@@ -137,8 +137,8 @@ static bool same_file(const struct database *db, const struct session_hello *h)
         return false;
     }
     return st.st_dev == h->dev && st.st_ino == h->inode &&
-           (db->state == DB_FETCHING || db->apply == NULL ||
-            apply_check_identity(db->apply) == 0);
+           (db->state == DB_FETCHING || db->apply == NULL || db->job != NULL ||
+            apply_check_identity_lately(db->apply) == 0);
 }
 
 static const char moved_text[] = "the database file at this path was replaced";

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/failpoint.h"
 #include "vfs/apply_internal.h"
@@ -19,6 +20,7 @@
 
 #define LOCK_TRIES 25
 #define LOCK_WAIT_US 2000
+#define IDENTITY_US 50000
 
 /* The unix VFS fails writes of 128 KiB and more. */
 #define WRITE_BYTES_MAX 131071u
@@ -329,7 +331,7 @@ void apply_frames(const struct apply *a, uint32_t *frames, uint32_t *backfilled)
     *backfilled = wal_index_info(&a->index)->backfilled;
 }
 
-int apply_check_identity(const struct apply *a)
+int apply_check_identity(struct apply *a)
 {
     struct file_identity now[IDENTITIES];
     int err = identify(a, now);
@@ -343,5 +345,13 @@ int apply_check_identity(const struct apply *a)
             return ERR_FOREIGN;
         }
     }
+    a->identified_us = clock_us();
     return 0;
+}
+
+int apply_check_identity_lately(struct apply *a)
+{
+    return clock_us() - a->identified_us < IDENTITY_US
+               ? 0
+               : apply_check_identity(a);
 }

@@ -118,7 +118,12 @@ int apply_checkpoint(struct apply *a, bool may_reset);
 
 /* Has a file at the path been replaced or unlinked? Compares st_dev and st_ino
  * of the database, its -wal and its -shm with those of the open files. */
-int apply_check_identity(const struct apply *a); /* 0 or ERR_FOREIGN */
+int apply_check_identity(struct apply *a); /* 0 or ERR_FOREIGN */
+
+/* The same, believing a 0 that is at most 50 ms old: for what happens with
+ * every transaction. What is written meanwhile to a file that was replaced is
+ * in the log. */
+int apply_check_identity_lately(struct apply *a);
 
 /* One consistent read of the whole database at the current state, while
  * writers go on. open: call while nothing is being written. The state read is
