@@ -137,8 +137,9 @@ static bool same_file(const struct database *db, const struct session_hello *h)
         return false;
     }
     return st.st_dev == h->dev && st.st_ino == h->inode &&
-           (db->state == DB_FETCHING || db->apply == NULL || db->job != NULL ||
-            apply_check_identity_lately(db->apply) == 0);
+           (db->state == DB_FETCHING || db->apply == NULL ||
+            (apply_is_file(db->apply, h->dev, h->inode) &&
+             (db->job != NULL || apply_check_identity_lately(db->apply) == 0)));
 }
 
 static const char moved_text[] = "the database file at this path was replaced";

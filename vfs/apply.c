@@ -355,3 +355,8 @@ int apply_check_identity_lately(struct apply *a)
                ? 0
                : apply_check_identity(a);
 }
+
+bool apply_is_file(const struct apply *a, uint64_t device, uint64_t inode)
+{
+    return a->identity[0].device == device && a->identity[0].inode == inode;
+}

@@ -125,6 +125,9 @@ int apply_check_identity(struct apply *a); /* 0 or ERR_FOREIGN */
  * in the log. */
 int apply_check_identity_lately(struct apply *a);
 
+/* Is the open database that file? */
+bool apply_is_file(const struct apply *a, uint64_t device, uint64_t inode);
+
 /* One consistent read of the whole database at the current state, while
  * writers go on. open: call while nothing is being written. The state read is
  * the one at open. Holds a read mark until close. May be used from another
