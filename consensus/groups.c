@@ -38,6 +38,13 @@ void groups_fatal(struct groups *g, const char *why)
 
 /* ---- the turn of the loop ----------------------------------------------- */
 
+static void flush(struct groups *g)
+{
+    if (g->state <= GROUPS_CLOSING_CORES) {
+        transport_flush(g->transport);
+    }
+}
+
 static void turn(struct groups *g)
 {
     bool again;
@@ -50,10 +57,11 @@ static void turn(struct groups *g)
             group_flush(g->groups[i]);
         }
         raft_io_host_complete(&g->host);
-        if (g->state <= GROUPS_CLOSING_CORES) {
-            transport_flush(g->transport);
-        }
+        flush(g);
         again = g->store != NULL && store_submit(g->store);
+        if (again) {
+            flush(g); /* what waited for the sync, before anything else */
+        }
     } while (again);
     groups_step_closing(g);
 }
@@ -371,6 +379,11 @@ uint64_t groups_term(const struct groups *g, unsigned group)
 {
     assert(group < g->options.shards);
     return peek_term(&g->groups[group]->raft);
+}
+
+bool groups_will_sync(const struct groups *g)
+{
+    return g->store != NULL && store_submits_here(g->store);
 }
 
 bool groups_disk_full(const struct groups *g, char *why, size_t size)

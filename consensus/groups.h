@@ -136,6 +136,9 @@ bool groups_may_lose(const struct groups *g, uint64_t id, char *why,
 /* Must new transactions be refused because the disk of the log is full? Then
  * `why` says what to do. */
 bool groups_disk_full(const struct groups *g, char *why, size_t size);
+/* Is something in the log that this turn of the loop is going to sync? What
+ * nobody waits for comes after it. */
+bool groups_will_sync(const struct groups *g);
 uint64_t groups_log_bytes(const struct groups *g);
 
 int groups_send(struct groups *g, uint64_t peer, uint8_t kind, unsigned group,

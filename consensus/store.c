@@ -295,8 +295,14 @@ static void write_here(struct store *s)
         uv_update_time(s->options.loop);
         s->slow_until_ms = uv_now(s->options.loop) + SLOW_PAUSE_MS;
     }
-    plan_housekeeping(s);
     finish_batch(s);
+    plan_housekeeping(s);
+}
+
+bool store_submits_here(const struct store *s)
+{
+    return !s->busy && !s->failed && !list_empty(&s->queued) &&
+           uv_now(s->options.loop) >= s->full_until_ms && may_write_here(s);
 }
 
 bool store_submit(struct store *s)

@@ -148,6 +148,8 @@ uint64_t store_push(struct store *s, struct store_write *write);
 /* Write what is queued, or hand it to the thread; while the thread is busy it
  * waits for the next call. Returns true when writes were completed. */
 bool store_submit(struct store *s);
+/* Would it write and sync now, and return after that? */
+bool store_submits_here(const struct store *s);
 
 /* Sequence number of the last write pushed, and of the last that is durable. */
 uint64_t store_pushed(const struct store *s);

@@ -16,7 +16,7 @@
 #define BATCH_BYTES (64u << 20) /* encoded, per job */
 #define BATCH_COUNT 4096u       /* transactions per job */
 #define HERE_BYTES (64u << 10)  /* so few are written by the loop itself */
-#define SLOW_US 20000u         /* but not after one took so long: */
+#define SLOW_US 20000u          /* but not after one took so long: */
 #define SLOW_FOR_US 1000000u
 #define RETRY_US 100000u       /* a lock was held */
 #define RETRY_FULL_US 1000000u /* no room on the disk */
@@ -342,6 +342,8 @@ static void start_alone(struct node *n, struct database *db)
 {
     if (db->look_again) {
         applier_open(n, db, false);
+    } else if (!list_empty(&db->pending) && node_will_sync(n)) {
+        node_wake_after_sync(n, db);
     } else if (!list_empty(&db->pending)) {
         start_batch(n, db);
     } else {

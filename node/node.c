@@ -28,6 +28,20 @@ void node_wake(struct node *n, struct database *db)
     uv_idle_start(&n->idle, on_idle);
 }
 
+bool node_will_sync(const struct node *n)
+{
+    return n->groups != NULL && groups_will_sync(n->groups);
+}
+
+void node_wake_after_sync(struct node *n, struct database *db)
+{
+    if (!db->wake_queued) {
+        db->wake_queued = true;
+        list_push(&n->after_sync, &db->wake_link);
+    }
+    uv_idle_start(&n->idle, on_idle);
+}
+
 static void say_ready(struct node *n)
 {
     if (n->ready_said || n->groups == NULL) {
@@ -73,6 +87,11 @@ static bool is_quiet(const struct node *n)
 /* What is left after the last round keeps the loop from sleeping (idle). */
 void node_turn(struct node *n)
 {
+    struct list *l;
+
+    while (!node_will_sync(n) && (l = list_pop(&n->after_sync)) != NULL) {
+        list_push(&n->awake, l);
+    }
     for (unsigned round = 0; round < ROUNDS_MAX && !is_quiet(n); round++) {
         step_awake(n);
     }
@@ -80,7 +99,7 @@ void node_turn(struct node *n)
     if (n->stopping) {
         stop_step(n);
     }
-    if (is_quiet(n)) {
+    if (is_quiet(n) && list_empty(&n->after_sync)) {
         uv_idle_stop(&n->idle);
     }
 }
@@ -440,6 +459,7 @@ int node_run(const struct options *options)
     n.started_us = clock_us();
     list_init(&n.databases);
     list_init(&n.awake);
+    list_init(&n.after_sync);
     list_init(&n.letters);
     list_init(&n.backups);
     list_init(&n.stills);

@@ -46,10 +46,11 @@ struct node {
     struct list databases;
     uv_fs_event_t folder; /* -db-dir */
     uv_timer_t folder_timer;
-    struct list awake;   /* databases to look at */
-    struct list letters; /* host packets to ourselves */
-    uv_idle_t idle;      /* runs while either is not empty */
-    uv_timer_t timer;    /* for databases that asked to be woken */
+    struct list awake;      /* databases to look at */
+    struct list after_sync; /* the same, when nobody waits for the log */
+    struct list letters;    /* host packets to ourselves */
+    uv_idle_t idle;         /* runs while either is not empty */
+    uv_timer_t timer;       /* for databases that asked to be woken */
     uint64_t timer_at_us;
     uv_signal_t sigterm, sigint;
     struct image_pace image_pace; /* of all images, both ways */
@@ -83,6 +84,10 @@ void node_turn(struct node *n);
 /* Look at a database (NULL: at the letters) from the loop, not from inside
  * this call. */
 void node_wake(struct node *n, struct database *db);
+/* Is this turn going to wait for the disk, and others for that? What they do
+ * not need comes after it. */
+bool node_will_sync(const struct node *n);
+void node_wake_after_sync(struct node *n, struct database *db);
 
 /* ---- steps.c: what is due for one database ---- */
 void database_step(struct node *n, struct database *db);
