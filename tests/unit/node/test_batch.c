@@ -440,6 +440,7 @@ static void a_whole_page_heals_a_damaged_one(void **state)
     struct copy *c = *state;
 
     flip(c->path, "", 4 * 1024 + 700);
+    COMMIT(c, 8, {5, CHANGE}); /* is never made */
     COMMIT(c, 8, {5, WHOLE});
     COMMIT(c, 8, {5, CHANGE});
     apply_all(c, 1);

@@ -3,6 +3,7 @@
 #include "tests/unit/vfs/pair.h"
 
 #include "base/err.h"
+#include "vfs/apply_internal.h"
 
 static const uint32_t sizes[] = {512, 4096, 65536};
 
@@ -169,6 +170,29 @@ static void what_is_not_committed_is_not_read(void **state)
     pair_end(&p);
 }
 
+/* A transaction that is larger than its cache: SQLite writes frames, and their
+ * entries in the index, before it commits. */
+static void nor_what_a_session_has_spilled(void **state)
+{
+    uint32_t frames, backfilled;
+    struct pair p;
+
+    (void)state;
+    pair_start(&p, 1024, 0);
+    pair_open(&p);
+    run(p.source.db, workload[1]);
+    follow(&p);
+    apply_frames(p.a, &frames, &backfilled);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(wal_index_reserve(&p.a->index, frames + i), 0);
+        assert_int_equal(wal_index_append(&p.a->index, frames, frames + i, i),
+                         0);
+    }
+    assert_as_a_snapshot(&p);
+    assert_int_equal(apply_close(p.a, false), 0);
+    pair_end(&p);
+}
+
 /* As a session leaves it that dies in the middle. */
 static void a_header_that_is_being_written_is_busy(void **state)
 {
@@ -203,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_wal_that_is_partly_written_back),
         cmocka_unit_test(beyond_the_end_of_the_file_there_are_zeros),
         cmocka_unit_test(what_is_not_committed_is_not_read),
+        cmocka_unit_test(nor_what_a_session_has_spilled),
         cmocka_unit_test(a_header_that_is_being_written_is_busy),
     };
 
