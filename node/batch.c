@@ -22,7 +22,8 @@ struct version {
 struct versions {
     struct version *list;
     uint32_t count, cap;
-    bool sorted; /* already as they came */
+    uint32_t page_size; /* of all */
+    bool sorted;        /* already as they came */
 };
 
 /* Where images are put together and go. */
@@ -34,6 +35,11 @@ struct merge {
     int (*before)(void *data, uint32_t number, uint8_t *image);
     int (*page)(void *data, uint32_t number, const uint8_t *image);
 };
+
+static const struct pending *newest(const struct list *pending)
+{
+    return LIST_ENTRY(pending->prev, struct pending, link);
+}
 
 static int version_add(struct versions *v, const struct entry_page *page)
 {
@@ -63,6 +69,10 @@ static int gather_entry(struct versions *v, const uint8_t *bytes, size_t len)
 
     if (rv != 0) {
         return rv;
+    }
+    /* The state machine looks at the size in an ENTRY_TXN, not in its parts. */
+    if (e.txn.pages.count > 0 && e.txn.pages.page_size != v->page_size) {
+        return ERR_CORRUPT;
     }
     entry_pages_begin(&e.txn.pages, &c);
     while (rv == 0 && (rv = entry_pages_next(&c, &page)) == 0) {
@@ -116,18 +126,13 @@ static int merge_page(struct merge *m, const struct version *v, uint32_t count)
     return rv != 0 ? rv : m->page(m->data, number, m->image);
 }
 
-static const struct pending *newest(const struct list *pending)
-{
-    return LIST_ENTRY(pending->prev, struct pending, link);
-}
-
 static int merge_all(struct merge *m, const struct list *pending)
 {
-    struct versions v = {.list = NULL};
+    struct versions v = {.page_size = newest(pending)->page_size};
     uint32_t first = 0;
     int rv = gather(&v, pending);
 
-    m->page_size = newest(pending)->page_size;
+    m->page_size = v.page_size;
     m->db_pages = newest(pending)->db_pages;
     m->image = malloc(m->page_size);
     if (m->image == NULL) {

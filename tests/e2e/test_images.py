@@ -314,6 +314,38 @@ class Damage(Images):
         self.assertWhole(cluster, 3)
         self.assertSameFiles(cluster)
 
+    def test_a_change_finds_the_damage_below_it(self):
+        """It is not laid upon what is not the page that it was made of; a few
+        pages are written by the loop, many by a job."""
+        cluster = self.wide_cluster(3)
+        node = cluster[3]
+        session = cluster.session(1, busy_ms=20000)
+        session.sql("INSERT INTO rows VALUES('kept', 1)")
+        page = session.value("SELECT rootpage FROM sqlite_master"
+                             " WHERE name='rows'")
+        for rows, blob in (2, 10), (3, 300000):
+            with self.subTest(bytes=blob):
+                self.restart_with(node, "scrub.put_off:1+:error")
+                log_before = len(node.log())
+                self.flip(node, page)
+                before = os.stat(node.path()).st_ino
+                session.sql("BEGIN IMMEDIATE")
+                session.sql("INSERT INTO wide VALUES(randomblob(?))", blob)
+                session.sql("INSERT INTO rows VALUES('kept', ?)", rows)
+                session.sql("COMMIT")
+                self.assertSees(node, [(rows,)], COUNT)
+                self.assertTrue(marmot.eventually(
+                    lambda: "repaired db=main" in node.log()[log_before:]))
+                log = node.log()[log_before:]
+                self.assertEqual(re.findall(r"W damaged db=main .*page=(\d+):",
+                                            log), [str(page)])
+                self.assertEqual(len(re.findall("repaired db=main", log)), 1)
+                self.assertNotIn("apply_failed", log)
+                self.assertEqual(os.stat(node.path()).st_ino, before)
+        self.assertEqual(self.leftovers(node), [])
+        self.assertWhole(cluster, 3)
+        self.assertSameFiles(cluster)
+
     def test_a_damaged_page_is_not_sent(self):
         """The node that should send it is repaired itself."""
         cluster = self.wide_cluster(10)

@@ -1,10 +1,11 @@
-/* What sizes a database can have. */
+/* What sizes a database can have, and the hash of a page. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #include "wire/page.h"
 
@@ -51,6 +52,32 @@ static void the_largest_database_may_still_change(void **state)
     assert_true(page_growth_valid(UINT32_MAX, UINT32_MAX, 5));
 }
 
+static void a_page_hash_depends_on_number_and_content(void **state)
+{
+    uint8_t image[512] = {1};
+    uint64_t hash = page_hash(3, image, sizeof image);
+
+    (void)state;
+    assert_true(hash == XXH3_64bits_withSeed(image, sizeof image, 3));
+    assert_true(hash != page_hash(4, image, sizeof image));
+    image[511] = 1;
+    assert_true(hash != page_hash(3, image, sizeof image));
+}
+
+static void the_lock_page_counts_as_zero(void **state)
+{
+    static const uint8_t image[65536];
+
+    (void)state;
+    for (uint32_t size = 512; size <= 65536; size *= 2) {
+        uint32_t number = 0x40000000 / size + 1;
+
+        assert_true(page_hash(number, image, size) == 0);
+        assert_true(page_hash(number - 1, image, size) != 0);
+        assert_true(page_hash(number + 1, image, size) != 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -59,6 +86,8 @@ int main(void)
         cmocka_unit_test(
             a_database_grows_by_the_pages_written_and_the_lock_page),
         cmocka_unit_test(the_largest_database_may_still_change),
+        cmocka_unit_test(a_page_hash_depends_on_number_and_content),
+        cmocka_unit_test(the_lock_page_counts_as_zero),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
