@@ -87,6 +87,8 @@ struct db_env {
      * can't be read now. NULL: never. */
     bool (*page_before)(void *data, struct database *db, uint32_t number,
                         uint8_t *image);
+    /* That page is not what was written. True: it is going to be repaired. */
+    bool (*page_damaged)(void *data, struct database *db, uint32_t number);
     /* Look at `db` again, soon and not from inside this call. */
     void (*wake)(void *data, struct database *db);
     /* The same, after so many microseconds at the latest. One time is kept per
@@ -174,6 +176,7 @@ struct proposal {
     uint64_t accepted_us;     /* as learned here */
     bool bad;                 /* refused half-way; the rest is swallowed */
     uint8_t bad_reason;
+    bool on_damage; /* a page of it was damaged when the session read it */
     uint64_t since_us, sent_us;
     uint32_t n_sent;      /* entries proposed in the current round */
     uint64_t sent_leader; /* to whom */
@@ -263,6 +266,7 @@ struct database {
         unsigned percent;
         uint64_t bytes_per_s; /* of pages received */
     } image;
+    uint32_t suspect; /* a page that a session has found to be damaged */
     uint32_t damaged[DAMAGED_MAX]; /* being repaired */
     unsigned n_damaged;
     struct {

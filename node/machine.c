@@ -203,6 +203,7 @@ static void apply_part(struct machine *m, const struct entry_txn *e,
     part->token = e->token;
     part->number = e->number;
     part->pages = e->pages.count;
+    part->page_size = e->pages.page_size;
     part->len = len;
     memcpy(part->bytes, bytes, len);
     list_push(&db->parts, &part->link);
@@ -241,15 +242,20 @@ static bool take_parts(struct machine_db *db, const struct token *token,
     return found == count;
 }
 
-/* Does the size that it names follow from the pages that it brings? Every node
- * keeps memory for that size. */
+/* Do all pages have one size, and does that of the database follow from them?
+ * Every node keeps memory for it. */
 static bool size_valid(const struct machine_db *db, const struct entry_txn *e,
                        const struct list *parts)
 {
     uint64_t pages = e->pages.count;
 
     for (const struct list *l = parts->next; l != parts; l = l->next) {
-        pages += LIST_ENTRY(l, struct machine_part, link)->pages;
+        const struct machine_part *part =
+            LIST_ENTRY(l, struct machine_part, link);
+        if (part->page_size != e->pages.page_size) {
+            return false;
+        }
+        pages += part->pages;
     }
     return page_growth_valid(db->pages, pages, e->db_pages);
 }

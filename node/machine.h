@@ -24,7 +24,7 @@ struct machine_part {
     struct list link;
     struct token token;
     uint32_t number;
-    uint32_t pages; /* in it */
+    uint32_t pages, page_size; /* in it */
     size_t len;
     uint8_t bytes[]; /* the encoded entry */
 };

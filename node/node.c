@@ -265,6 +265,7 @@ static int fill_env(struct node *n)
                              .lease_send = env_lease_send,
                              .session_send = server_send,
                              .page_before = applier_page,
+                             .page_damaged = scrub_suspect,
                              .wake = env_wake,
                              .wake_after = env_wake_after};
     memcpy(&n->env.start, random.b, sizeof n->env.start);

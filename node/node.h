@@ -321,6 +321,8 @@ int steer_drop(void *data, const char *name, char *why, size_t size);
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);
 /* These pages are not what was written: fetch them from another node. */
+/* For db_env.page_damaged. */
+bool scrub_suspect(void *data, struct database *db, uint32_t number);
 void scrub_repair(struct node *n, struct database *db, const uint32_t *pages,
                   unsigned count);
 /* The repair did not work out: look again in a while. */

@@ -64,18 +64,25 @@ static int add_pages(struct proposal *p, const struct session_propose *m)
     return p->raw_bytes > TXN_BYTES_MAX ? ERR_TOO_BIG : 0;
 }
 
-/* What a page was before, if that is what all other nodes have: a damaged page
- * must not get into the log. */
+/* What a page was before, if that is what all other nodes have. If it is not,
+ * what the session made of it must not get into the log. */
 static bool page_before(void *data, uint32_t number, uint8_t *image)
 {
     struct database *db = data;
     const struct db_env *env = db->env;
 
-    return env->page_before != NULL && number <= db->checksum.pages &&
-           position_equal(&db->proposal->base, &db->applied) &&
-           env->page_before(env->data, db, number, image) &&
-           page_hash(number, image, db->m->page_size) ==
-               db->checksum.hashes[number - 1];
+    if (env->page_before == NULL || number > db->checksum.pages ||
+        !position_equal(&db->proposal->base, &db->applied) ||
+        !env->page_before(env->data, db, number, image)) {
+        return false;
+    }
+    if (page_hash(number, image, db->m->page_size) ==
+        db->checksum.hashes[number - 1]) {
+        return true;
+    }
+    db->proposal->on_damage |=
+        env->page_damaged != NULL && env->page_damaged(env->data, db, number);
+    return false;
 }
 
 static int add_entry(struct database *db, struct proposal *p,
@@ -122,7 +129,9 @@ static int add_entry(struct database *db, struct proposal *p,
 
 static uint8_t reason_of(int rv)
 {
-    return rv == ERR_TOO_BIG || rv == ERR_FULL ? REASON_FULL : REASON_IO;
+    return rv == ERR_TOO_BIG || rv == ERR_FULL ? REASON_FULL
+           : rv == ERR_BUSY                    ? REASON_BUSY
+                                               : REASON_IO;
 }
 
 /* Page sizes agree, or this is the first transaction of an empty database. */
@@ -156,6 +165,9 @@ static int take_part(struct session *s, const struct session_propose *m)
         !page_growth_valid(db->m->pages, p->n_pages, m->db_pages)) {
         rv = ERR_CORRUPT;
     }
+    if (rv == 0 && p->on_damage) {
+        rv = ERR_BUSY;
+    }
     if (rv == 0 && m->last) {
         p->db_pages = m->db_pages;
         p->complete = true;
@@ -165,9 +177,10 @@ static int take_part(struct session *s, const struct session_propose *m)
 
 static const char *text_of(uint8_t reason)
 {
-    return reason == REASON_FULL   ? "the transaction is too large"
-           : reason == REASON_BUSY ? "another transaction came first"
-                                   : "the transaction is malformed";
+    return reason == REASON_FULL ? "the transaction is too large"
+           : reason == REASON_BUSY
+               ? "another transaction came first, or a page is repaired"
+               : "the transaction is malformed";
 }
 
 static void fail_session(struct session *s, uint8_t reason, const char *text)

@@ -76,6 +76,19 @@ void scrub_repair(struct node *n, struct database *db, const uint32_t *pages,
     image_fetch_start(n, db);
 }
 
+bool scrub_suspect(void *data, struct database *db, uint32_t number)
+{
+    struct node *n = data;
+
+    if (n->n_members < 2) {
+        scrub_repair(n, db, &number, 1); /* says that nobody can */
+        return false;
+    }
+    db->suspect = number;
+    node_wake(n, db);
+    return true;
+}
+
 static void run_step(struct job *job)
 {
     struct scrub_job *s = LIST_ENTRY(job, struct scrub_job, job);
@@ -145,7 +158,13 @@ static void start_step(struct node *n, struct database *db)
 void scrub_step(struct node *n, struct database *db)
 {
     uint64_t t = now(db);
+    uint32_t suspect = db->suspect;
 
+    if (suspect != 0 && db->state == DB_READY && db->job == NULL) {
+        db->suspect = 0;
+        scrub_repair(n, db, &suspect, 1);
+        return;
+    }
     if (n->options->scrub_hours == 0 || n->stopping || db->apply == NULL) {
         return;
     }

@@ -346,6 +346,28 @@ class Damage(Images):
         self.assertWhole(cluster, 3)
         self.assertSameFiles(cluster)
 
+    def test_what_a_session_made_of_damage_is_refused(self):
+        """A program has read the damaged page before anybody looked: what it
+        writes stays away from the others, and succeeds after the repair."""
+        cluster = self.wide_cluster(3)
+        node = cluster[3]
+        cluster.session(1, busy_ms=20000).sql(
+            "INSERT INTO rows VALUES('kept', 1)")
+        self.restart_with(node, "scrub.put_off:1+:error")
+        page = cluster.session(1).value("SELECT rootpage FROM sqlite_master"
+                                        " WHERE name='rows'")
+        session = cluster.session(3, busy_ms=20000)
+        self.flip(node, page)
+        self.writes(session, "INSERT INTO rows VALUES('kept', 2)")
+        node.wait_log(rf"W damaged db=main .*page={page}:")
+        node.wait_log("repaired db=main")
+        self.writes(session, "INSERT INTO rows VALUES('kept', 3)")
+        self.assertWhole(cluster, 3)
+        self.assertSameFiles(cluster)
+        with open(node.path(), "rb") as file:
+            file.seek((page - 1) * PAGE + 1000)
+            self.assertEqual(file.read(1), b"\0")
+
     def test_a_damaged_page_is_not_sent(self):
         """The node that should send it is repaired itself."""
         cluster = self.wide_cluster(10)
