@@ -13,7 +13,7 @@
 #include "node/batch.h"
 #include "node/job.h"
 
-#define BATCH_BYTES (64u << 20) /* encoded, per job */
+#define BATCH_BYTES (16u << 20) /* encoded, per job */
 #define BATCH_COUNT 4096u       /* transactions per job */
 #define HERE_BYTES (64u << 10)  /* so few are written by the loop itself */
 #define SLOW_US 20000u          /* but not after one took so long: */
