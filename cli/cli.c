@@ -29,7 +29,10 @@ const char cli_help[] =
     "\n  marmot recover -raft-path DIR -node-id N\n"
     "                              of a cluster that has lost its majority for "
     "ever:\n"
-    "                              make a stopped node a cluster of its own\n\n"
+    "                              make a stopped node a cluster of its own\n"
+    "  marmot recover -from FILE [-db NAME] -raft-path DIR -node-id N\n"
+    "                              make FILE the content of a database, on all "
+    "nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
 
 static const struct {

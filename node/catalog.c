@@ -19,6 +19,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/order.h"
 #include "vfs/image.h"
 #include "vfs/slot_word.h"
 
@@ -160,6 +161,7 @@ int catalog_add(struct node *n, const char *name, const char *path, char *why,
         return rv;
     }
     list_push(&n->databases, &db->link);
+    order_load(n, db);
     meet_group(n, db);
     return 0;
 }

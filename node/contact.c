@@ -15,6 +15,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/order.h"
 #include "vfs/image.h"
 
 #define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
@@ -83,6 +84,9 @@ static bool write_member(FILE *f, const char *cluster, const char *uuid,
     bool ok = fprintf(f, "cluster %s\n%s %s\n", cluster,
                       member ? "database" : "expects", uuid) > 0;
 
+    ok = (db->page_size == 0 ||
+          fprintf(f, "page_size %" PRIu32 "\n", db->page_size) > 0) &&
+         ok;
     ok = write_state(f, "state", &db->noted) && ok;
     ok = write_state(f, "coming", &db->coming) && ok;
     return fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
@@ -159,6 +163,7 @@ void contact_forget(const struct options *o, const char *name)
 
     member_path(o, name, path);
     unlink(path);
+    order_remove(o->raft_path, name);
 }
 
 /* ---- entries ------------------------------------------------------------- */
@@ -324,6 +329,9 @@ static void step_ready(struct database *db)
 
 void contact_step(struct node *n, struct database *db)
 {
+    if (order_step(n, db)) {
+        return;
+    }
     if (db->state == DB_READY) {
         step_ready(db);
         if (db->state == DB_READY) {

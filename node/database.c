@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct db_times db_times_default = {
@@ -39,6 +40,7 @@ void database_close(struct database *db)
     pending_drop(db, UINT64_MAX);
     proposal_free(db);
     list_remove(&db->wake_link);
+    free(db->order);
     slot_page_close(db->slot_fd, db->slot);
     checksum_close(&db->checksum);
 }
@@ -73,6 +75,10 @@ void database_why_locked(struct database *db, char *out, size_t size)
         return;
     } else if (!env->quorum_fresh(env->data, db->group)) {
         env->why_no_quorum(env->data, db->group, out, size);
+    } else if (db->ordered.wanted) {
+        snprintf(out, size,
+                 "marmot recover -from: the file is on its way into the "
+                 "cluster");
     } else if (db->state != DB_READY || db->m == NULL) {
         snprintf(out, size, "the local copy is %s", database_state(db));
     } else if (!placing_majority_holds(db)) {
