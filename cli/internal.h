@@ -9,6 +9,8 @@
  *   backup.c   backup
  *   restore.c  restore
  *   verify.c   verify
+ *   doctor*.c  doctor
+ *   library.c  where the libraries are
  *   progress.c how far it is
  *   table.c    columns for people */
 #ifndef CLI_INTERNAL_H
@@ -82,6 +84,15 @@ int databases_drop(const struct call *c);
 int backup_command(const struct call *c);
 int restore_command(const struct call *c);
 int verify_command(const struct call *c);
+
+/* ---- doctor.c ---- */
+
+int doctor_command(const struct call *c);
+
+/* ---- library.c ---- */
+
+/* Where a library of Marmot is. Returns 0, or 1: nowhere near. */
+int library_find(const char *name, char *out, size_t size);
 
 /* ---- progress.c ---- */
 
