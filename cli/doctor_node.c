@@ -53,14 +53,18 @@ static void look_at_database(struct doctor *d, const json_t *database)
 
 void doctor_node(struct doctor *d)
 {
-    json_t *document = http_get(d->call, "/status", false);
-    const json_t *databases = json_object_get(document, "databases"), *one;
+    struct call quiet = *d->call;
+    json_t *document;
+    const json_t *databases, *one;
     size_t i;
 
+    quiet.quiet = true;
+    document = http_get(&quiet, "/status", false);
+    databases = json_object_get(document, "databases");
     if (document == NULL) {
         doctor_say(d, FINDING_NOTE, d->call->pane,
                    "start the node, or name its pane with -pane",
-                   "no node answers there");
+                   "no node answers there (or not without AUTH_KEY)");
         return;
     }
     if (json_array_size(databases) == 0) {

@@ -261,7 +261,7 @@ int restore_command(const struct call *c)
     }
     r.name = c->argv[0];
     r.file = c->argv[1];
-    r.progress = (struct progress){"restore", r.name, 0};
+    r.progress = (struct progress){.what = "restore", .name = r.name};
     rv = locate(c, &r);
     rv = rv == 0 ? open_door(&r) : rv;
     rv = rv == 0 ? open_both(&r) : rv;

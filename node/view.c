@@ -293,6 +293,7 @@ static void see_database(struct node *n, struct database *db,
         .checkpoints = db->checkpoints,
         .image_percent = image_fetch_percent(db)};
     fill_known(n, db, out);
+    verify_progress(n, db, &out->verify_read, &out->verify_pages);
 }
 
 static void see_databases(void *data,
