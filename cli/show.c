@@ -220,13 +220,26 @@ int show_info(const struct call *c)
     return 0;
 }
 
+/* What is the matter with a copy that cannot be used. */
+static const char *why_unused(const json_t *database)
+{
+    const char *state = json_string_value(
+        json_object_get(json_object_get(database, "copy"), "state"));
+    const char *why = json_string_value(
+        json_object_get(json_object_get(database, "writing"), "locked_why"));
+    bool used = state == NULL || strcmp(state, "ready") == 0 ||
+                strcmp(state, "empty") == 0;
+
+    return used || why == NULL || why[0] == '\0' ? "-" : why;
+}
+
 static void print_list(const json_t *databases)
 {
     struct table t;
     json_t *d;
     size_t i;
 
-    table_init(&t, "DATABASE STATE PAGES SIZE PATH");
+    table_init(&t, "DATABASE STATE PAGES SIZE PATH WHY");
     json_array_foreach(databases, i, d)
     {
         const json_t *copy = json_object_get(d, "copy");
@@ -236,6 +249,7 @@ static void print_list(const json_t *databases)
         add_bytes(&t,
                   show_number(copy, "page_size") * show_number(copy, "pages"));
         add(&t, d, "path");
+        table_add(&t, why_unused(d));
     }
     table_print(&t, stdout);
 }

@@ -215,6 +215,7 @@ static void enroll(struct node *n, struct database *db)
     memcpy(e.name, db->name, sizeof e.name);
     e.db = db->enroll_uuid;
     db->state = DB_ENROLLING;
+    db->why[0] = '\0';
     buf_init(&out, PACKET_BYTES_MAX);
     if (entry_encode_enroll(&e, &out) == 0) {
         log_info("enrolling", "db=%s pages=%u page_size=%u", db->name, e.pages,
@@ -289,6 +290,52 @@ static void repair(struct node *n, struct database *db)
     start_fetch(n, db, false);
 }
 
+/* `why`, in the log once and in the status until it changes. */
+static void cannot_enroll(struct database *db, const char *why)
+{
+    if (strcmp(db->why, why) != 0) {
+        snprintf(db->why, sizeof db->why, "%s", why);
+        log_error("not_enrolled", "db=%s path=%s shard=%u why=\"%s\"", db->name,
+                  db->path, db->group, why);
+    }
+    db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US);
+}
+
+static bool group_is_full(const struct node *n, const struct database *db)
+{
+    return n->group[db->group].machine.n_dbs >= GROUP_DATABASES_MAX;
+}
+
+static void say_group_full(struct database *db)
+{
+    char why[512];
+
+    snprintf(why, sizeof why,
+             "shard %u has %u databases, which is the most, and the name of "
+             "this one decides that it belongs there: drop others of that "
+             "shard (marmot status shows them), give this one another name, "
+             "or begin a cluster with more -shards",
+             db->group, GROUP_DATABASES_MAX);
+    cannot_enroll(db, why);
+}
+
+/* A voter may be about to bring it. */
+static void say_stranger(struct database *db)
+{
+    uint64_t t = db->env->now_us(db->env->data);
+
+    if (db->entry_sent_us == 0) {
+        db->entry_sent_us = t;
+    }
+    if (t - db->entry_sent_us >= REPAIR_AGAIN_US) {
+        cannot_enroll(db,
+                      "the cluster does not know this database, and this node "
+                      "is a replica, which only follows: bring it on a voter");
+    } else {
+        db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US);
+    }
+}
+
 /* There is nothing to compare with, and nobody to say what is meant. */
 static void say_other_is_empty(struct database *db)
 {
@@ -354,11 +401,18 @@ void contact_step(struct node *n, struct database *db)
     switch (placing_next(db)) {
     case PLACING_WAIT:
         break;
+    case PLACING_STRANGER:
+        say_stranger(db);
+        break;
     case PLACING_CONVERT:
         applier_open(n, db, true);
         break;
     case PLACING_ENROLL:
-        enroll(n, db);
+        if (group_is_full(n, db)) {
+            say_group_full(db);
+        } else {
+            enroll(n, db);
+        }
         break;
     case PLACING_READY:
         become_ready(n, db);

@@ -52,6 +52,10 @@ const char *database_state(const struct database *db)
         [DB_ENROLLING] = "enrolling", [DB_FETCHING] = "fetching",
         [DB_READY] = "ready",         [DB_REFUSED] = "refused",
     };
+
+    if (db->m == NULL && db->state == DB_PLACING && db->why[0] != '\0') {
+        return "not-enrolled";
+    }
     return names[db->state];
 }
 
@@ -67,10 +71,10 @@ void database_why_locked(struct database *db, char *out, size_t size)
     const struct db_env *env = db->env;
 
     out[0] = '\0';
-    if (env->replica) {
-        snprintf(out, size, "this node is a replica");
-    } else if (db->state == DB_REFUSED) {
+    if (db->state == DB_REFUSED || (db->m == NULL && db->why[0] != '\0')) {
         snprintf(out, size, "%s", db->why);
+    } else if (env->replica) {
+        snprintf(out, size, "this node is a replica");
     } else if (database_disk_full(db, out, size)) {
         return;
     } else if (!env->quorum_fresh(env->data, db->group)) {

@@ -432,8 +432,9 @@ void placing_noted(struct database *db);
 /* Returns what must be done now for a database that is not READY. */
 enum placing_action {
     PLACING_WAIT,
-    PLACING_ENROLL,  /* propose ENTRY_ENROLL for what is here */
-    PLACING_CONVERT, /* rollback mode: convert, then enroll */
+    PLACING_ENROLL,   /* propose ENTRY_ENROLL for what is here */
+    PLACING_STRANGER, /* content that a replica cannot bring */
+    PLACING_CONVERT,  /* rollback mode: convert, then enroll */
     PLACING_READY,
     PLACING_FETCH,        /* nothing here: fetch an image */
     PLACING_CATCH_UP,     /* too old: fetch the pages that differ */

@@ -203,11 +203,11 @@ static bool has_content(const struct database *db)
 
 static enum placing_action unknown_name(const struct database *db)
 {
-    if (db->kind == FILE_ROLLBACK) {
-        return db->env->replica ? PLACING_WAIT : PLACING_CONVERT;
+    if (db->env->replica) { /* follows only */
+        return has_content(db) ? PLACING_STRANGER : PLACING_WAIT;
     }
-    if (db->env->replica) {
-        return PLACING_WAIT; /* follows only */
+    if (db->kind == FILE_ROLLBACK) {
+        return PLACING_CONVERT;
     }
     if (has_content(db) || !list_empty(&db->waiters)) {
         return PLACING_ENROLL;

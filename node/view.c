@@ -36,7 +36,8 @@ static uint64_t lag_of(const struct database *db)
 /* A name that nobody has brought content for is not late. */
 static bool waits_for_content(const struct database *db)
 {
-    return db->state == DB_PLACING && db->caught_up && db->m == NULL;
+    return db->state == DB_PLACING && db->caught_up && db->m == NULL &&
+           db->why[0] == '\0';
 }
 
 static bool lagging(const struct node *n, char *why, size_t size)

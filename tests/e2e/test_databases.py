@@ -127,6 +127,64 @@ class ByHand(Case):
         self.assertIn("nothing was done", asked.stdout)
 
 
+GROUP_MOST = 1024  # databases of a shard
+
+
+class Refused(Case):
+    """Databases that do not come into the cluster are said, with a way out."""
+
+    def listed(self, node, name):
+        """(state, why) of a database, and its line in `marmot list`."""
+        for one in ask(node, "/status").json()["databases"]:
+            if one["name"] == name:
+                done = command("list", node=node)
+                self.assertEqual(done.returncode, 0)
+                line = next(line for line in done.stdout.splitlines()
+                            if line.startswith(name + " "))
+                return (one["copy"]["state"], one["writing"]["locked_why"],
+                        line)
+        self.fail(f"no {name}")
+
+    def test_one_more_than_a_shard_has_room_for(self):
+        cluster = self.cluster(1, databases=(), start=False)
+        node = cluster[1]
+        folder = node.folder / "dbs"
+        folder.mkdir()
+        marmot.make_database(str(folder / "d0"), "CREATE TABLE t(a)")
+        content = (folder / "d0").read_bytes()
+        for i in range(1, GROUP_MOST):
+            (folder / f"d{i}").write_bytes(content)
+        node.start("-db-dir", folder, "-shards", "1")
+        node.wait_ready(120)
+        self.assertNotIn("not_enrolled", node.log())
+        (folder / "more").write_bytes(content)
+        said = node.wait_log("E not_enrolled db=more .*", 30).group()
+        self.assertIn("shard 0 has 1024 databases", said)
+        state, why, line = self.listed(node, "more")
+        self.assertEqual(state, "not-enrolled")
+        self.assertIn("begin a cluster with more -shards", why)
+        self.assertIn("not-enrolled", line)
+        self.assertIn(why, line)
+        with marmot.Session(str(folder / "more")) as session:
+            self.assertRefused(session, "INSERT INTO t VALUES(1)")
+        # Room is made: it comes in by itself.
+        done = command("drop", "-yes", "d7", node=node)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        node.wait_log(r"\bready db=more\b", 30)
+        self.assertEqual(self.listed(node, "more")[0], "ready")
+        self.assertEqual(node.stop(60), 0)
+
+    def test_what_only_a_replica_has(self):
+        cluster = self.cluster(1, replicas=1, start=False)
+        marmot.make_database(cluster[2].path(), ROWS)
+        for node in cluster.nodes:
+            node.start()
+        cluster[2].wait_log("E not_enrolled db=main .*bring it on a voter", 30)
+        state, why, _ = self.listed(cluster[2], "main")
+        self.assertEqual(state, "not-enrolled")
+        self.assertIn("only follows", why)
+
+
 class Folder(Case):
     def folders(self, n=3):
         """Nodes that keep a folder each, and nothing else."""
