@@ -171,13 +171,16 @@ void contact_forget(const struct options *o, const char *name)
 static bool due(struct database *db)
 {
     uint64_t t = db->env->now_us(db->env->data);
+    uint64_t leader = db->env->leader(db->env->data, db->group);
 
-    if (db->entry_sent_us != 0 && t - db->entry_sent_us < AGAIN_US) {
+    if (db->entry_sent_us != 0 && leader == db->entry_leader &&
+        t - db->entry_sent_us < AGAIN_US) {
         db->env->wake_after(db->env->data, db,
                             AGAIN_US - (t - db->entry_sent_us));
         return false;
     }
     db->entry_sent_us = t;
+    db->entry_leader = leader; /* one that leads no more may have dropped it */
     db->env->wake_after(db->env->data, db, AGAIN_US);
     return true;
 }

@@ -321,7 +321,8 @@ struct database {
     } lease;
     uint64_t next_session;
 
-    uint64_t entry_sent_us; /* our last ENROLL or HOLDS */
+    uint64_t entry_sent_us; /* our last ENROLL or HOLDS, */
+    uint64_t entry_leader;  /* and to whom */
     struct uuid enroll_uuid;
     bool wake_queued;
     struct list wake_link;
