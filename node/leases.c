@@ -11,7 +11,8 @@
  *   old -> new leader  TABLE    what is held; nothing is granted any more
  *
  * All of them may be lost: whoever waits asks again. A new leader that gets no
- * TABLE waits until whatever was granted before has run out, if anything was. */
+ * TABLE waits until whatever was granted before has run out, if anything was.
+ */
 #include "node/node.h"
 
 #define AGAIN_US 20000u /* between two of the same question, at least */
