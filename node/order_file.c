@@ -79,21 +79,21 @@ static bool print(FILE *f, const struct order *o)
 
 int order_write(const char *folder, const char *name, const struct order *o)
 {
-    char path[ORDER_PATH_BYTES], new[ORDER_PATH_BYTES];
+    char path[ORDER_PATH_BYTES], temp[ORDER_PATH_BYTES];
     bool good;
     FILE *f;
 
     order_path(folder, name, "", path);
-    order_path(folder, name, ".new", new);
-    f = fopen(new, "we");
+    order_path(folder, name, ".new", temp);
+    f = fopen(temp, "we");
     if (f == NULL) {
         return -errno;
     }
     good = print(f, o);
     good = fclose(f) == 0 && good;
     FAILPOINT("file.order");
-    if (!good || rename(new, path) != 0) {
-        unlink(new);
+    if (!good || rename(temp, path) != 0) {
+        unlink(temp);
         return ERR_IO;
     }
     sync_folder(folder);
