@@ -3,6 +3,7 @@
  * The decision is placing_next; here it is carried out. The member file
  * remembers that a local file was once part of a database of the group, so
  * that after a crash it is repaired, and never compared as a stranger. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -357,6 +358,7 @@ static void say_other_is_empty(struct database *db)
 /* The log has nothing between where the file stands and what comes next. */
 static void catch_up(struct node *n, struct database *db)
 {
+    assert(db->m != NULL);
     log_warn("behind",
              "db=%s path=%s txid=%" PRIu64 " cluster_txid=%" PRIu64
              " why=\"the log no longer has what is missing here; it is fetched "
@@ -430,6 +432,7 @@ void contact_step(struct node *n, struct database *db)
         start_fetch(n, db, false);
         break;
     case PLACING_COMPARE:
+        assert(db->m != NULL);
         if (db->m->page_size == 0) {
             say_other_is_empty(db);
         } else {
