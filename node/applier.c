@@ -219,6 +219,9 @@ static void run_batch(struct job *job)
     job->rv = apply_check_identity_lately(db->apply);
     if (job->rv == 0 && is_ordered(b->pending.next)) {
         job->rv = image_keep_aside(db->path, db->apply, b->aside);
+        if (job->rv != 0) {
+            b->aside[0] = '\0'; /* the name may be that of another one */
+        }
         FAILPOINT("file.aside");
     }
     if (job->rv == 0) {
@@ -326,7 +329,7 @@ static void start_batch(struct node *n, struct database *db)
      * they change may have to come from the disk, though. */
     started = now(db);
     if (db->apply != NULL && bytes <= HERE_BYTES &&
-        started >= db->slow_until_us) {
+        !is_ordered(b->pending.next) && started >= db->slow_until_us) {
         job_run_here(n, db, &b->job, run_batch, batch_done);
         if (now(db) - started > SLOW_US) {
             db->slow_until_us = now(db) + SLOW_FOR_US;
