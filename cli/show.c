@@ -221,16 +221,18 @@ int show_info(const struct call *c)
 }
 
 /* What is the matter with a copy that cannot be used. */
-static const char *why_unused(const json_t *database)
+static void print_why(const json_t *database)
 {
-    const char *state = json_string_value(
-        json_object_get(json_object_get(database, "copy"), "state"));
-    const char *why = json_string_value(
-        json_object_get(json_object_get(database, "writing"), "locked_why"));
-    bool used = state == NULL || strcmp(state, "ready") == 0 ||
-                strcmp(state, "empty") == 0;
+    const json_t *writing = json_object_get(database, "writing");
+    const char *why = json_string_value(json_object_get(writing, "locked_why"));
+    char name[32], state[32];
+    const char *is =
+        show_text(json_object_get(database, "copy"), "state", state);
 
-    return used || why == NULL || why[0] == '\0' ? "-" : why;
+    if (why != NULL && why[0] != '\0' && strcmp(is, "ready") != 0 &&
+        strcmp(is, "empty") != 0) {
+        printf("%s: %s\n", show_text(database, "name", name), why);
+    }
 }
 
 static void print_list(const json_t *databases)
@@ -239,7 +241,7 @@ static void print_list(const json_t *databases)
     json_t *d;
     size_t i;
 
-    table_init(&t, "DATABASE STATE PAGES SIZE PATH WHY");
+    table_init(&t, "DATABASE STATE PAGES SIZE PATH");
     json_array_foreach(databases, i, d)
     {
         const json_t *copy = json_object_get(d, "copy");
@@ -249,9 +251,12 @@ static void print_list(const json_t *databases)
         add_bytes(&t,
                   show_number(copy, "page_size") * show_number(copy, "pages"));
         add(&t, d, "path");
-        table_add(&t, why_unused(d));
     }
     table_print(&t, stdout);
+    json_array_foreach(databases, i, d)
+    {
+        print_why(d);
+    }
 }
 
 int show_list(const struct call *c)
