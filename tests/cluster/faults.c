@@ -63,6 +63,11 @@ static void kill_all(struct sim *s)
     }
 }
 
+static void stop_one(struct sim *s)
+{
+    node_stop(any_node(s), draw_between(s, 10 * MS, DOWN_MAX_US));
+}
+
 static void fail_disk(struct sim *s)
 {
     struct sim_node *n = any_node(s);
@@ -207,7 +212,7 @@ static void change_net(struct sim *s)
 static void move_leader_to(struct sim *s, struct sim_node *n, unsigned group,
                            unsigned to)
 {
-    if (n->alive && n->leads[group] != 0 &&
+    if (n->alive && n->leads[group] != 0 && n->node.groups != NULL &&
         groups_transfer(n->node.groups, group, to + 1) == 0) {
         s->report.transfers++;
         node_turn_soon(n);
@@ -396,6 +401,8 @@ static void something_happens(struct sim *s)
                                                    move_leader,
                                                    move_leader,
                                                    kill_guest,
+                                                   stop_one,
+                                                   stop_one,
                                                    damage_file,
                                                    fail_disk,
                                                    forget_leases,

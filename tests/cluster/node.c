@@ -64,6 +64,10 @@ static void on_turn_event(struct sim *s, void *data)
     }
     n->turn_queued = false;
     loop_turn(n);
+    if (n->node.groups == NULL) {
+        memset(n->leads, 0, sizeof n->leads);
+        node_turn(&n->node); /* it has no other turn any more */
+    }
     check_node(n);
 }
 
@@ -105,7 +109,9 @@ static void step_awake(struct node *n)
     while ((l = list_pop(&now)) != NULL) {
         struct database *db = LIST_ENTRY(l, struct database, wake_link);
         db->wake_queued = false;
-        database_step(n, db);
+        if (!n->groups_stopped) {
+            database_step(n, db);
+        }
     }
 }
 
@@ -113,11 +119,17 @@ void node_turn(struct node *n)
 {
     struct sim_node *sn = sim_node_of(n);
 
-    if (sn->dying || n->groups == NULL) {
+    if (sn->dying || (n->groups == NULL && !n->stopping)) {
         return;
     }
     for (unsigned i = 0; i < ROUNDS_MAX && !is_quiet(n); i++) {
         step_awake(n);
+    }
+    if (n->stopping && !sn->ended) {
+        stop_step(n);
+        if (sn->sim->plan.mutant == MUTANT_NO_HANDOVER && n->groups != NULL) {
+            n->groups->fatal = n->sessions_closed;
+        }
     }
     if (!is_quiet(n)) {
         node_turn_soon(sn);
@@ -431,7 +443,7 @@ void node_start(struct sim_node *n)
 {
     assert(!n->alive);
     n->alive = true;
-    n->stopped = false;
+    n->stopped = n->ended = false;
     n->fatal = NULL;
     n->life++;
     trace(n->sim, n->number + 1, "start", n->life, 0, 0);
@@ -475,19 +487,34 @@ static void on_stopped(void *data)
     n->stopped = true;
 }
 
-/* Frees what a dead process held. It goes the product's own way to stop, but
- * its disk, its network and its sessions no longer are the world's. */
+/* The product's own way, however far it has come on it already. */
+static void close_groups(struct sim_node *n)
+{
+    struct groups *g = n->node.groups;
+
+    if (g == NULL) {
+        return;
+    }
+    if (g->state == GROUPS_RUNNING) {
+        groups_stop(g, 0, on_stopped, n);
+    } else {
+        g->fatal = true; /* it hands over no longer */
+    }
+    for (unsigned i = 0; !n->stopped && !n->node.groups_stopped; i++) {
+        assert(i < CLOSE_TURNS_MAX);
+        loop_turn(n);
+    }
+    n->node.groups = NULL;
+}
+
+/* Frees what a dead process held; its disk, its network and its sessions no
+ * longer are the world's. */
 static void bury(struct sim_node *n)
 {
     struct list *l;
 
     loop_end_work(n);
-    groups_stop(n->node.groups, 0, on_stopped, n);
-    for (unsigned i = 0; !n->stopped; i++) {
-        assert(i < CLOSE_TURNS_MAX);
-        loop_turn(n);
-    }
-    n->node.groups = NULL;
+    close_groups(n);
     while ((l = list_pop(&n->node.letters)) != NULL) {
         free(l); /* the link is its first member */
     }
@@ -503,6 +530,29 @@ static void bury(struct sim_node *n)
     }
     free(n->node.group);
     n->node.group = NULL;
+}
+
+/* What was on its way to it is void. */
+static void leave_world(struct sim_node *n)
+{
+    bury(n);
+    memset(n->leads, 0, sizeof n->leads);
+    n->dying = n->alive = n->turn_queued = n->mute = false;
+    n->life++;
+    n->disk.stopped = false;
+}
+
+void node_end(struct sim_node *n)
+{
+    assert(n->ended && n->node.groups == NULL);
+    trace(n->sim, n->number + 1, "end", 0, 0, 0);
+    n->dying = true;
+    leave_world(n);
+}
+
+bool node_listens(const struct sim_node *n)
+{
+    return n->alive && !n->dying && !n->node.sessions_closed;
 }
 
 void node_kill(struct sim_node *n, bool power)
@@ -521,9 +571,5 @@ void node_kill(struct sim_node *n, bool power)
     }
     disk_crash(n);
     net_crash(n);
-    bury(n);
-    memset(n->leads, 0, sizeof n->leads);
-    n->dying = n->alive = n->turn_queued = n->mute = false;
-    n->life++; /* what was on its way to it is void */
-    n->disk.stopped = false;
+    leave_world(n);
 }

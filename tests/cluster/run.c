@@ -11,6 +11,7 @@
 
 #define START_MAX_US (300 * MS)
 #define DRAIN_US (90 * SECOND) /* from healing until all is quiet */
+#define STOP_US (5 * SECOND)
 #define WRITE_US (30 * SECOND) /* until everybody has written once more */
 
 struct sim *sim_now;
@@ -170,6 +171,46 @@ static void check_short(struct sim *s)
     }
 }
 
+static unsigned leads(const struct sim_node *n)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        count += n->leads[i] != 0;
+    }
+    return count;
+}
+
+/* All is well: whoever leads hands over when it stops, and nobody has to stand
+ * for election. */
+static void stop_a_leader(struct sim *s)
+{
+    struct sim_node *n = &s->nodes[0];
+    uint64_t until = s->now_us + STOP_US, life;
+    bool all_led = true;
+
+    for (unsigned k = 1; k < s->n_nodes; k++) {
+        n = leads(&s->nodes[k]) > leads(n) ? &s->nodes[k] : n;
+    }
+    life = n->life;
+    node_stop(n, SECOND);
+    while (n->life == life && s->now_us < until && sim_pass(s, 10 * MS)) {
+    }
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        bool led = false;
+        for (unsigned k = 0; k < s->n_nodes; k++) {
+            led = led || s->nodes[k].leads[i] != 0;
+        }
+        all_led = all_led && led;
+    }
+    if (n->life == life || !all_led) {
+        violation(s,
+                  n->life == life ? "all is well, and yet node %u does not stop"
+                                  : "node %u stopped and handed nothing over",
+                  n->number + 1);
+    }
+}
+
 static void go(struct sim *s)
 {
     for (unsigned i = 0; i < s->n_nodes; i++) {
@@ -189,8 +230,14 @@ static void go(struct sim *s)
     write_once_more(s);
     if (!drained(s, DRAIN_US)) {
         check_explain(s);
-    } else if (sim_pass(s, 5 * SECOND)) {
+        return;
+    }
+    if (sim_pass(s, 5 * SECOND)) {
         check_short(s);
+    }
+    stop_a_leader(s);
+    if (!drained(s, DRAIN_US)) {
+        check_explain(s);
     }
 }
 
@@ -198,7 +245,8 @@ static void go(struct sim *s)
 static void print_nodes(struct sim *s)
 {
     for (unsigned k = 0; k < s->n_nodes; k++) {
-        for (unsigned i = 0; s->nodes[k].alive && i < SIM_SHARDS; i++) {
+        for (unsigned i = 0; s->nodes[k].node.groups != NULL && i < SIM_SHARDS;
+             i++) {
             const struct raft *r = sim_raft(&s->nodes[k], i);
             const struct filters *f = sim_filters(&s->nodes[k], i);
             printf(

@@ -50,7 +50,8 @@ enum sim_mutant {
     MUTANT_UNREAD_LOG, /* turns are granted before the log has been read */
     MUTANT_NO_SYNC,    /* files are called durable without a sync */
     MUTANT_NO_SETTLE,  /* snapshots do not wait for the files */
-    MUTANT_NO_NOTE     /* nobody writes down where a file stands */
+    MUTANT_NO_NOTE,    /* nobody writes down where a file stands */
+    MUTANT_NO_HANDOVER /* who stops leaves its groups without a leader */
 };
 
 /* Guard filters that are switched off, a bit each (switch_filters.c). */
@@ -83,7 +84,8 @@ struct sim_report {
     uint64_t hash; /* of the trace */
     uint64_t events, end_us;
     uint64_t commits, conflicts, failures, unknown, unknown_accepted;
-    uint64_t kills, power_cuts, disk_failures, partitions, one_ways, breaks;
+    uint64_t kills, power_cuts, disk_failures, stops, partitions, one_ways,
+        breaks;
     uint64_t moments, transfers, elections, stalls, lost, duplicated,
         guests_killed;
     uint64_t images, entries, rereads, retaken, resumed;
@@ -254,6 +256,7 @@ struct sim_node {
     struct sim *sim;
     unsigned number; /* 0, 1, ...; its id is one more */
     bool replica, alive, dying, stopped;
+    bool ended;    /* its loop, in an orderly stop */
     bool mute;     /* dead already: nothing leaves it any more */
     uint64_t life; /* counts starts: events of an earlier life are void */
     struct disk disk;
@@ -286,12 +289,21 @@ void node_start(struct sim_node *n);
 void node_start_after(struct sim_node *n, uint64_t us);
 /* Dies without a word; `power`: what was not synced is lost, too. */
 void node_kill(struct sim_node *n, bool power);
+/* The end of an orderly stop. */
+void node_end(struct sim_node *n);
+/* Does it take sessions? */
+bool node_listens(const struct sim_node *n);
 /* Something happened: its loop goes round soon. */
 void node_turn_soon(struct sim_node *n);
 struct sim_node *sim_node_of(struct node *n);
 struct sim_node *sim_node_id(struct sim *s, uint64_t id);
 struct raft *sim_raft(struct sim_node *n, unsigned group);
 struct filters *sim_filters(struct sim_node *n, unsigned group);
+
+/* ---- orderly.c ----------------------------------------------------------- */
+
+/* SIGTERM; it starts again `again_us` after its end. */
+void node_stop(struct sim_node *n, uint64_t again_us);
 
 /* ---- loop.c -------------------------------------------------------------- */
 

@@ -28,7 +28,7 @@ static uint64_t first_seed(void)
 
 static void nothing_is_lost_in_fifty_runs(void **state)
 {
-    uint64_t commits = 0, deaths = 0, snapshots = 0, installs = 0;
+    uint64_t commits = 0, deaths = 0, stops = 0, snapshots = 0, installs = 0;
 
     (void)state;
     for (uint64_t seed = first_seed(); seed < first_seed() + SEEDS; seed++) {
@@ -39,11 +39,13 @@ static void nothing_is_lost_in_fifty_runs(void **state)
         }
         commits += r.commits;
         deaths += r.kills + r.power_cuts + r.disk_failures;
+        stops += r.stops;
         snapshots += r.snapshots;
         installs += r.installs;
     }
-    assert_true(commits > 50 * SEEDS);   /* they were not idle, */
-    assert_true(deaths > 3 * SEEDS);     /* nor safe, */
+    assert_true(commits > 50 * SEEDS); /* they were not idle, */
+    assert_true(deaths > 3 * SEEDS);   /* nor safe, */
+    assert_true(stops > 2 * SEEDS);
     assert_true(snapshots > 10 * SEEDS); /* nor did they keep all */
     assert_true(installs > SEEDS);
 }
@@ -141,6 +143,12 @@ static void a_sync_that_does_nothing_is_noticed(void **state)
     assert_noticed(MUTANT_NO_SYNC);
 }
 
+static void a_stop_that_hands_nothing_over_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_NO_HANDOVER);
+}
+
 /* Where a file stands is noted so that it need not be kept aside: a matter of
  * room and time, of no transaction. */
 static void a_place_that_is_not_noted_costs_copies_only(void **state)
@@ -174,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_turn_that_shows_an_old_state_is_noticed),
         cmocka_unit_test(a_snapshot_before_the_files_are_durable_is_noticed),
         cmocka_unit_test(a_sync_that_does_nothing_is_noticed),
+        cmocka_unit_test(a_stop_that_hands_nothing_over_is_noticed),
         cmocka_unit_test(a_place_that_is_not_noted_costs_copies_only),
     };
 
