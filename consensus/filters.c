@@ -98,6 +98,7 @@ static void deliver(struct filters *f, struct raft_message *m)
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
         filters_take_back_members(f, &m->append_entries);
         note_append_entries(f, &m->append_entries);
+        filters_skip_known(f, &m->append_entries);
     } else if (m->type == RAFT_IO_INSTALL_SNAPSHOT) {
         f->answering = true;
         f->answer_max = m->install_snapshot.last_index;

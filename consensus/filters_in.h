@@ -1,5 +1,6 @@
-/* Shared by filters.c (input, appends, life), filters_send.c (output) and
- * filters_members.c (W12); nobody else includes this. */
+/* Shared by filters.c (input, appends, life), filters_send.c (output),
+ * filters_members.c (W12) and filters_known.c (W13); nobody else includes this.
+ */
 #ifndef CONSENSUS_FILTERS_IN_H
 #define CONSENSUS_FILTERS_IN_H
 
@@ -28,6 +29,9 @@ void filters_cancel_held(struct filters *f);
 /* Before the message is delivered: it may cut a configuration off. */
 void filters_take_back_members(struct filters *f,
                                const struct raft_append_entries *ae);
+
+/* What the log has forgotten is taken out of the message. */
+void filters_skip_known(struct filters *f, struct raft_append_entries *ae);
 
 static inline struct filters *filters_of(struct raft_io *io)
 {
