@@ -36,7 +36,7 @@
 struct member {
     struct groups *all;
     uint64_t id;
-    bool self, replica, leaving, last; /* id 0: the slot is free */
+    bool self, replica, leaving, last, told; /* id 0: the slot is free */
     /* its store as we accept it from now on, and as it is recorded durably */
     struct store_peer store, recorded;
     bool known;
