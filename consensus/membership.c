@@ -21,6 +21,7 @@
 #define NEAR_ENTRIES 256u
 #define SAY_AGAIN_MS 1000u
 #define RETRY_MS 500u
+#define KEPT_MS 20000u
 
 /* ---- the list ------------------------------------------------------------ */
 
@@ -215,6 +216,24 @@ static uint64_t to_remove(struct group *g)
     return 0;
 }
 
+/* It may have what nobody else has, and give it. Who is away is waited for, but
+ * not for ever: it may be lost, and what it had with it. */
+static bool must_stay(struct group *g, uint64_t id)
+{
+    const struct groups_options *o = &g->all->options;
+    const struct member *m = groups_member(g->all, id);
+    uint64_t now = groups_now(g->all);
+
+    if (o->may_go == NULL || o->may_go(o->data, g->number, id)) {
+        return false;
+    }
+    if (g->kept != id || (m != NULL && m->ready)) {
+        g->kept = id;
+        g->kept_ms = now;
+    }
+    return now - g->kept_ms < KEPT_MS;
+}
+
 static int start_removal(struct group *g, uint64_t id)
 {
     const struct groups_options *o = &g->all->options;
@@ -223,7 +242,7 @@ static int start_removal(struct group *g, uint64_t id)
         leadership_hand_over(g); /* who takes it does it */
         return 0;
     }
-    if (o->may_go != NULL && !o->may_go(o->data, g->number, id)) {
+    if (must_stay(g, id)) {
         log_debug("member_kept", "shard=%u node=%" PRIu64, g->number, id);
         return 0;
     }

@@ -22,14 +22,15 @@ static struct sim_node *any_node(struct sim *s)
     return &s->nodes[draw(s, s->n_nodes)];
 }
 
-static unsigned alive_voters(struct sim *s)
+static bool all_are_up(struct sim *s)
 {
-    unsigned n = 0;
+    bool up = true;
 
-    for (unsigned i = 0; i < s->plan.voters; i++) {
-        n += s->nodes[i].alive;
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        up =
+            up && (s->nodes[i].alive || s->nodes[i].replica || s->nodes[i].out);
     }
-    return n;
+    return up;
 }
 
 /* ---- deaths -------------------------------------------------------------- */
@@ -38,6 +39,10 @@ static void kill_one(struct sim *s, bool power)
 {
     struct sim_node *n = any_node(s);
 
+    if (n->asking) {
+        members_give_up(n);
+        node_start_after(n, draw_between(s, 10 * MS, DOWN_MAX_US));
+    }
     if (!n->alive) {
         return;
     }
@@ -72,7 +77,7 @@ static void fail_disk(struct sim *s)
 {
     struct sim_node *n = any_node(s);
 
-    if (n->alive && alive_voters(s) == s->plan.voters) {
+    if (n->alive && all_are_up(s)) {
         disk_fail(n);
     }
 }
@@ -224,14 +229,14 @@ static void move_leader(struct sim *s)
     struct sim_node *n = any_node(s);
     unsigned group = (unsigned)draw(s, SIM_SHARDS);
 
-    move_leader_to(s, n, group, (unsigned)draw(s, s->plan.voters));
+    move_leader_to(s, n, group, (unsigned)draw(s, s->n_nodes));
 }
 
 /* Some node sees the old leader, but not the new one. */
 static void move_leader_unseen(struct sim *s)
 {
     unsigned group = (unsigned)draw(s, SIM_SHARDS);
-    unsigned to = (unsigned)draw(s, s->plan.voters);
+    unsigned to = (unsigned)draw(s, s->n_nodes);
     unsigned blind = (unsigned)draw(s, s->n_nodes);
 
     for (unsigned i = 0; i < s->n_nodes; i++) {
@@ -251,8 +256,8 @@ static void kill_guest(struct sim *s)
 
 static bool others_have_it(struct sim *s, const struct sim_node *n, uint64_t db)
 {
-    for (unsigned i = 0; i < s->plan.voters; i++) {
-        if (i != n->number &&
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        if (i != n->number && !s->nodes[i].replica && !s->nodes[i].out &&
             (!s->nodes[i].alive || s->nodes[i].dbs[db].state != DB_READY)) {
             return false;
         }
@@ -494,8 +499,6 @@ void faults_end(struct sim *s)
         for (unsigned b = 0; b < s->n_nodes; b++) {
             net_block(s, a, b, false);
         }
-        if (!s->nodes[a].alive) {
-            node_start(&s->nodes[a]);
-        }
+        node_start(&s->nodes[a]);
     }
 }

@@ -35,6 +35,10 @@ struct sim_plan sim_plan_of(uint64_t seed)
     } else if (seed % 5 == 4) {
         p.replicas = 1;
     }
+    if (seed % 2 == 0) {
+        p.members = true;
+        p.spares = 2;
+    }
     p.faults_us = 20 * SECOND + seed * 7919 % 20 * SECOND;
     if (seed % 4 != 1) {
         shorten(&p);
@@ -48,7 +52,8 @@ static void node_init(struct sim *s, unsigned number)
 
     n->sim = s;
     n->number = number;
-    n->replica = number >= s->plan.voters;
+    n->out = n->joins = number >= s->plan.voters + s->plan.replicas;
+    n->replica = n->founds_as_replica = !n->out && number >= s->plan.voters;
     n->disk.low_us = 500;
     n->disk.high_us = 3 * MS;
     for (unsigned i = 0; i < SIM_DBS; i++) {
@@ -65,7 +70,7 @@ struct sim *sim_new(const struct sim_plan *plan)
     s->plan = *plan;
     s->random = plan->seed * 0x9e3779b97f4a7c15u + 1;
     s->now_us = 1 * SECOND;
-    s->n_nodes = plan->voters + plan->replicas;
+    s->n_nodes = plan->voters + plan->replicas + plan->spares;
     s->check = check_new();
     s->net.low_us = 100;
     s->net.high_us = 1 * MS;
@@ -130,21 +135,26 @@ static bool drained(struct sim *s, uint64_t us)
     return false;
 }
 
+static bool may_write(const struct sim_node *n)
+{
+    return n->alive && !n->out && !n->node.env.replica;
+}
+
 /* Every voter writes to every database, which then is the same everywhere. */
 static void write_once_more(struct sim *s)
 {
     uint64_t until = s->now_us + WRITE_US;
     bool all_done = false;
 
-    for (unsigned k = 0; k < s->plan.voters; k++) {
-        for (unsigned i = 0; i < SIM_DBS; i++) {
+    for (unsigned k = 0; k < s->n_nodes; k++) {
+        for (unsigned i = 0; may_write(&s->nodes[k]) && i < SIM_DBS; i++) {
             guest_ask(s->nodes[k].guests[i]);
         }
     }
     while (!all_done && s->now_us < until && sim_pass(s, 100 * MS)) {
         all_done = true;
-        for (unsigned k = 0; k < s->plan.voters; k++) {
-            for (unsigned i = 0; i < SIM_DBS; i++) {
+        for (unsigned k = 0; k < s->n_nodes; k++) {
+            for (unsigned i = 0; may_write(&s->nodes[k]) && i < SIM_DBS; i++) {
                 all_done = all_done && guest_is_idle(s->nodes[k].guests[i]);
             }
         }
@@ -185,6 +195,9 @@ static unsigned leads(const struct sim_node *n)
  * for election. */
 static void stop_a_leader(struct sim *s)
 {
+    if (check_voters(s) < 2) {
+        return;
+    }
     struct sim_node *n = &s->nodes[0];
     uint64_t until = s->now_us + STOP_US, life;
     bool all_led = true;
@@ -219,6 +232,9 @@ static void go(struct sim *s)
     }
     bring_content(s);
     faults_begin(s);
+    if (s->plan.members) {
+        operator_begin(s);
+    }
     sim_pass(s, s->plan.faults_us);
     faults_end(s);
     sim_pass(s, 2 * SECOND);
