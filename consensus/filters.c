@@ -103,7 +103,11 @@ static void deliver(struct filters *f, struct raft_message *m)
         f->answering = true;
         f->answer_max = m->install_snapshot.last_index;
     }
-    f->recv(&f->io, m);
+    if (m->type == RAFT_IO_REQUEST_VOTE) {
+        filters_deliver_vote(f, m);
+    } else {
+        f->recv(&f->io, m);
+    }
     f->answering = f->may_be_quiet = false;
 }
 

@@ -18,6 +18,7 @@
  *  W11 a refused pre-vote tells the term that the candidate lacks
  *  W12 a configuration that is taken back makes way for the one before it
  *  W13 entries that the log has forgotten are not appended again
+ *  W14 a node votes whether it knows that it is a voter or not
  *
  * The raw raft_io may be libraft's own test fixture: `raw->data` is taken, and
  * nothing else of it is touched. */

@@ -1,5 +1,6 @@
 /* Shared by filters.c (input, appends, life), filters_send.c (output),
- * filters_members.c (W12) and filters_known.c (W13); nobody else includes this.
+ * filters_members.c (W12), filters_known.c (W13) and filters_vote.c (W14);
+ * nobody else includes this.
  */
 #ifndef CONSENSUS_FILTERS_IN_H
 #define CONSENSUS_FILTERS_IN_H
@@ -32,6 +33,9 @@ void filters_take_back_members(struct filters *f,
 
 /* What the log has forgotten is taken out of the message. */
 void filters_skip_known(struct filters *f, struct raft_append_entries *ae);
+
+/* A request for our vote, to the core. */
+void filters_deliver_vote(struct filters *f, struct raft_message *m);
 
 static inline struct filters *filters_of(struct raft_io *io)
 {
