@@ -205,13 +205,15 @@ static struct groups_member *listed(struct node *n, uint64_t id)
     return NULL;
 }
 
-/* What a peer said of a member counts until this node has read it. */
+/* What a peer said of a member counts until this node has read it. One whose
+ * store it does not know yet may come with any. */
 static bool is_read(struct node *n, const struct member_info *told)
 {
     const struct groups_member *m = listed(n, told->id);
 
     return registry_is_gone(registry_of(n), told->id, &told->store) ||
-           (m != NULL && !m->told && uuid_equal(&m->store, &told->store));
+           (m != NULL && !m->told &&
+            (uuid_is_none(&m->store) || uuid_equal(&m->store, &told->store)));
 }
 
 /* Those who were told, among those who are known. */
@@ -272,11 +274,7 @@ static void write_roster(struct node *n)
     r.store = groups_store(n->groups);
     r.shards = n->options->shards;
     for (unsigned i = 0; i < n->n_members; i++) {
-        struct member_info *m = &r.members[r.n];
-        if (n->members[i].told) {
-            continue;
-        }
-        r.n++;
+        struct member_info *m = &r.members[r.n++];
         m->id = n->members[i].id;
         m->store = n->members[i].store;
         m->replica = n->members[i].replica;
