@@ -202,22 +202,37 @@ void check_members(struct sim_node *n)
 
 /* ---- votes --------------------------------------------------------------- */
 
-static uint64_t vote_key(unsigned node, unsigned group, uint64_t term)
+/* By a node, whichever its store was; or by a store. */
+static uint64_t vote_key(unsigned node, unsigned group, uint64_t term,
+                         const struct uuid *store)
 {
     uint64_t name[3] = {node, group, term};
 
-    return XXH3_64bits(name, sizeof name);
+    return store == NULL ? XXH3_64bits(name, sizeof name)
+                         : XXH3_64bits_withSeed(name, sizeof name,
+                                                XXH3_64bits(store->b, 16));
 }
 
 void check_voted(struct sim_node *n, unsigned group, uint64_t term,
                  uint64_t vote)
 {
+    struct map *votes = &n->sim->check->votes;
+    uint64_t *known;
     bool is_new;
 
-    if (vote != 0) {
-        *map_at(&n->sim->check->votes, vote_key(n->number, group, term),
-                &is_new) = vote;
+    if (vote == 0) {
+        return;
     }
+    known = map_at(votes, vote_key(n->number, group, term, &n->disk.store),
+                   &is_new);
+    if (!is_new && *known != vote && !n->sim->plan.quiet) {
+        violation(n->sim,
+                  "node %u votes for nodes %" PRIu64 " and %" PRIu64
+                  " in term %" PRIu64 " of group %u",
+                  n->number + 1, *known, vote, term, group);
+    }
+    *known = vote;
+    *map_at(votes, vote_key(n->number, group, term, NULL), &is_new) = vote;
 }
 
 void check_elected(struct sim_node *n, unsigned group, uint64_t term)
@@ -232,10 +247,10 @@ void check_elected(struct sim_node *n, unsigned group, uint64_t term)
         return;
     }
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
-        n_votes +=
-            votes(&conf, i) &&
-            (i == n->number ||
-             map_get(&c->votes, vote_key(i, group, term)) == n->number + 1);
+        n_votes += votes(&conf, i) &&
+                   (i == n->number ||
+                    map_get(&c->votes, vote_key(i, group, term, NULL)) ==
+                        n->number + 1);
     }
     if (!votes(&conf, n->number) || n_votes <= voters(&conf, NULL) / 2) {
         violation(n->sim,

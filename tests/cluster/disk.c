@@ -286,6 +286,7 @@ static void note_write(struct store *st, const struct store_write *w)
                           e);
             if (e->type == RAFT_CHANGE) {
                 check_change(st->node, w->group, w->index + i, e);
+                faults_rare_moment(st->node);
             }
         }
         note_term(st, w->group, e->term);

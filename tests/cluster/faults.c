@@ -370,18 +370,28 @@ static void on_moment(struct sim *s, void *data)
     }
 }
 
-void faults_moment(struct sim_node *n)
+static void maybe(struct sim_node *n, unsigned of_1000)
 {
     struct sim *s = n->sim;
     struct moment *m;
 
-    if (!s->faulty || !n->alive || n->mute || !chance(s, s->moments, 1000)) {
+    if (!s->faulty || !n->alive || n->mute || !chance(s, of_1000, 1000)) {
         return;
     }
     n->mute = chance(s, 1, 4); /* it dies in the middle of its turn */
     m = sim_after(s, n->mute || chance(s, 1, 2) ? 0 : draw(s, 2 * MS),
                   on_moment, sizeof *m);
     *m = (struct moment){.node = n, .what = n->mute ? draw(s, 3) : draw(s, 6)};
+}
+
+void faults_moment(struct sim_node *n)
+{
+    maybe(n, n->sim->moments);
+}
+
+void faults_rare_moment(struct sim_node *n)
+{
+    maybe(n, 10 * n->sim->moments);
 }
 
 /* ---- the course of a run ------------------------------------------------- */

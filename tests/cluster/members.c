@@ -56,7 +56,7 @@ int roster_write(const char *raft_path, const struct roster *r)
     }
     n->disk.roster = *r;
     n->disk.has_roster = true;
-    faults_moment(n);
+    faults_rare_moment(n);
     return 0;
 }
 
@@ -175,6 +175,8 @@ void members_ask(struct sim_node *n)
         memset(&d->roster, 0, sizeof d->roster);
         draw_bytes(n->sim, d->roster.store.b, sizeof d->roster.store.b);
         d->roster.joining = d->has_roster = true;
+    } else if (!n->sim->plan.quiet && chance(n->sim, 1, 8)) {
+        n->replica = !n->replica; /* it is started with another role */
     }
     trace(n->sim, n->number + 1, "ask", 0, 0, 0);
     ask_after(n, draw(n->sim, ASK_AGAIN_US));

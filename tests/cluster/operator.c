@@ -2,9 +2,10 @@
  * node to another address. All in the middle of faults.
  *
  * It knows what any operator has to know: that stores are lost one at a time,
- * and only where the rest has a majority; that not everybody moves at once, or
- * nobody finds anybody (the first node stays where it is); that a node that was
- * removed is to be stopped, and comes back with an empty folder. */
+ * and only where the rest has a majority and has met them all; that not
+ * everybody moves at once, or nobody finds anybody (the first node stays where
+ * it is); that a node that was removed is to be stopped, and comes back with an
+ * empty folder. */
 #include <string.h>
 
 #include "node/registry.h"
@@ -148,6 +149,34 @@ static bool others_have_all(struct sim *s, const struct sim_node *n)
     return true;
 }
 
+static bool has_met(const struct sim_node *n, const struct sim_node *other)
+{
+    const struct disk *d = &n->disk;
+    bool met = false;
+
+    for (unsigned i = 0; i < d->n_peers; i++) {
+        met = met || (d->peers[i].node_id == other->number + 1 &&
+                      uuid_equal(&d->peers[i].store, store_of(other)));
+    }
+    for (unsigned i = 0; d->has_roster && i < d->roster.n; i++) {
+        met = met || (d->roster.members[i].id == other->number + 1 &&
+                      uuid_equal(&d->roster.members[i].store, store_of(other)));
+    }
+    return met;
+}
+
+/* Who has never heard of a store does not miss it. */
+static bool all_have_met(struct sim *s, const struct sim_node *n)
+{
+    bool met = true;
+
+    for (unsigned k = 0; k < s->n_nodes; k++) {
+        met = met &&
+              (k == n->number || s->nodes[k].out || has_met(&s->nodes[k], n));
+    }
+    return met;
+}
+
 static void wipe(struct sim *s)
 {
     struct sim_node *n = any_node(s);
@@ -155,7 +184,7 @@ static void wipe(struct sim *s)
 
     if (s->wiped != 0 || n->out || !is_member(s, n) || anybody_leaves(s) ||
         check_voters(s) < 3 || !check_followed(s) ||
-        (n->number == 0 && s->report.moves > 0) ||
+        (n->number == 0 && s->report.moves > 0) || !all_have_met(s, n) ||
         (files && !others_have_all(s, n))) {
         return;
     }

@@ -438,6 +438,8 @@ void faults_end(struct sim *s);
 /* Something that must survive has just happened on a node: now and then, and
  * while faults happen, it is followed by one. */
 void faults_moment(struct sim_node *n);
+/* The same, of something that does not happen often. */
+void faults_rare_moment(struct sim_node *n);
 
 struct sim {
     struct sim_plan plan;
