@@ -376,7 +376,7 @@ void membership_told(struct node *n, const void *bytes, size_t len)
     struct uuid cluster = groups_cluster(n->groups);
 
     if (join_answer_decode(bytes, len, &list) != 0 ||
-        !uuid_equal(&cluster, &list.cluster)) {
+        (!uuid_is_none(&cluster) && !uuid_equal(&cluster, &list.cluster))) {
         return;
     }
     for (unsigned i = 0; i < list.n; i++) {

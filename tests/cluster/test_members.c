@@ -205,6 +205,31 @@ static void who_was_away_is_told_of_a_leader_that_it_does_not_know(void **state)
     sim_free(s);
 }
 
+/* C is a founder whose first start comes late. */
+static void a_founder_that_comes_last_is_told_too(void **state)
+{
+    struct sim *s = begin(3, MUTANT_NONE);
+
+    (void)state;
+    node_start(&s->nodes[A]);
+    node_start(&s->nodes[B]);
+    pass(s, 10 * SECOND);
+    join(s, D);
+    ask_removal(s, B, A);
+    pass(s, LONG_US);
+    for (unsigned i = B; i <= D; i += D - B) {
+        assert_int_equal(
+            groups_prefer(s->nodes[i].node.groups, 0, D + 1, false), 0);
+    }
+    pass(s, LONG_US);
+    assert_true(s->nodes[D].leads[0] != 0);
+    node_start(&s->nodes[C]);
+    pass(s, LONG_US);
+    assert_true(has_caught_up(s, C));
+    assert_true(check_followed(s));
+    sim_free(s);
+}
+
 /* ---- leaving ------------------------------------------------------------- */
 
 static void who_leaves_is_in_no_group_any_more(void **state)
@@ -312,6 +337,7 @@ int main(void)
         cmocka_unit_test(who_joins_votes_also_where_nobody_writes),
         cmocka_unit_test(
             who_was_away_is_told_of_a_leader_that_it_does_not_know),
+        cmocka_unit_test(a_founder_that_comes_last_is_told_too),
         cmocka_unit_test(who_leaves_is_in_no_group_any_more),
         cmocka_unit_test(nobody_is_let_go_with_what_only_it_has),
         cmocka_unit_test(an_empty_store_is_not_listened_to),
