@@ -76,7 +76,8 @@ static uint64_t disk_last(const struct disk *d, unsigned group)
     return d->groups[group].first + d->groups[group].n - 1;
 }
 
-/* Has the group let it go, and said so? Then it does not take it in. */
+/* Has the group let it go, and said so? A leader that is a moment behind in
+ * group 0 may take it in again, and takes it out when it has read of it. */
 static bool has_to_stay_out(struct sim *s, unsigned group, unsigned node)
 {
     const struct registry *r = check_registry(s);
@@ -94,10 +95,10 @@ static void check_difference(struct sim_node *n, unsigned group,
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         const struct disk *d = &n->sim->nodes[i].disk;
         changes += old->role[i] != now->role[i];
-        if (old->role[i] == 0 && now->role[i] != 0 &&
+        if (!votes(old, i) && votes(now, i) &&
             has_to_stay_out(n->sim, group, i)) {
-            violation(n->sim, "group %u takes in node %u, which has left",
-                      group, i + 1);
+            violation(n->sim, "group %u: node %u votes, which has left", group,
+                      i + 1);
         }
         if (old->role[i] == 0 && votes(now, i)) {
             violation(n->sim, "group %u: node %u votes as soon as it is there",
