@@ -1,6 +1,6 @@
 /* Shared by filters.c (input, appends, life), filters_send.c (output),
- * filters_members.c (W12), filters_known.c (W13) and filters_vote.c (W14);
- * nobody else includes this.
+ * filters_members.c (W12), filters_known.c (W13), filters_vote.c (W14) and
+ * filters_alone.c (W15); nobody else includes this.
  */
 #ifndef CONSENSUS_FILTERS_IN_H
 #define CONSENSUS_FILTERS_IN_H
@@ -36,6 +36,10 @@ void filters_skip_known(struct filters *f, struct raft_append_entries *ae);
 
 /* A request for our vote, to the core. */
 void filters_deliver_vote(struct filters *f, struct raft_message *m);
+
+/* Is `id` the only voter by what was loaded? */
+bool filters_votes_alone(raft_id id, const struct raft_snapshot *snapshot,
+                         const struct raft_entry *entries, size_t n);
 
 static inline struct filters *filters_of(struct raft_io *io)
 {
