@@ -98,11 +98,16 @@ static void deliver(struct filters *f, struct raft_message *m)
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
         filters_take_back_members(f, &m->append_entries);
         note_append_entries(f, &m->append_entries);
+        filters_skip_known(f, &m->append_entries);
     } else if (m->type == RAFT_IO_INSTALL_SNAPSHOT) {
         f->answering = true;
         f->answer_max = m->install_snapshot.last_index;
     }
-    f->recv(&f->io, m);
+    if (m->type == RAFT_IO_REQUEST_VOTE) {
+        filters_deliver_vote(f, m);
+    } else {
+        f->recv(&f->io, m);
+    }
     f->answering = f->may_be_quiet = false;
 }
 
@@ -303,9 +308,16 @@ static int on_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
                    struct raft_entry *entries[], size_t *n_entries)
 {
     struct filters *f = filters_of(io);
+    int rv = f->raw->load(f->raw, term, voted_for, snapshot, start_index,
+                          entries, n_entries);
 
-    return f->raw->load(f->raw, term, voted_for, snapshot, start_index, entries,
-                        n_entries);
+    if (rv == 0 &&
+        filters_votes_alone(f->raft->id, *snapshot, *entries, *n_entries)) {
+        rv = io->set_term(io, *term + 1);
+        *term += 1;
+        *voted_for = 0;
+    }
+    return rv;
 }
 
 static int on_start(struct raft_io *io, unsigned ms, raft_io_tick_cb tick,

@@ -17,6 +17,9 @@
  *  W10 a message leaves once what it promises is durable
  *  W11 a refused pre-vote tells the term that the candidate lacks
  *  W12 a configuration that is taken back makes way for the one before it
+ *  W13 entries that the log has forgotten are not appended again
+ *  W14 a node votes whether it knows that it is a voter or not
+ *  W15 an only voter starts in a new term
  *
  * The raw raft_io may be libraft's own test fixture: `raw->data` is taken, and
  * nothing else of it is touched. */

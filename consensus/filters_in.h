@@ -1,5 +1,7 @@
-/* Shared by filters.c (input, appends, life), filters_send.c (output) and
- * filters_members.c (W12); nobody else includes this. */
+/* Shared by filters.c (input, appends, life), filters_send.c (output),
+ * filters_members.c (W12), filters_known.c (W13), filters_vote.c (W14) and
+ * filters_alone.c (W15); nobody else includes this.
+ */
 #ifndef CONSENSUS_FILTERS_IN_H
 #define CONSENSUS_FILTERS_IN_H
 
@@ -28,6 +30,16 @@ void filters_cancel_held(struct filters *f);
 /* Before the message is delivered: it may cut a configuration off. */
 void filters_take_back_members(struct filters *f,
                                const struct raft_append_entries *ae);
+
+/* What the log has forgotten is taken out of the message. */
+void filters_skip_known(struct filters *f, struct raft_append_entries *ae);
+
+/* A request for our vote, to the core. */
+void filters_deliver_vote(struct filters *f, struct raft_message *m);
+
+/* Is `id` the only voter by what was loaded? */
+bool filters_votes_alone(raft_id id, const struct raft_snapshot *snapshot,
+                         const struct raft_entry *entries, size_t n);
 
 static inline struct filters *filters_of(struct raft_io *io)
 {

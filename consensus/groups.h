@@ -26,6 +26,8 @@ struct groups_member {
     bool last;    /* all but group 0 have done so, which is to be the last: in
                      it the node learns that it leaves, and hands over what it
                      leads */
+    bool told;    /* a peer says that it is one, with this store; not known here
+                     otherwise: connect to it, and no more */
 };
 
 struct groups_options {
@@ -82,6 +84,10 @@ struct groups_options {
     /* This node leads `group`, which no longer has the leaving member. Said
      * again until the member is gone. May be NULL. */
     void (*left)(void *data, unsigned group, uint64_t id);
+    /* This node leads `group`, which is to let a member go: may it, as far as
+     * what the log has forgotten is concerned? Asked again until it may. May be
+     * NULL: always. */
+    bool (*may_go)(void *data, unsigned group, uint64_t id);
     /* Somebody asks to join: see transport_options.join. May be NULL. */
     bool (*join)(void *data, const struct member_info *who, struct buf *out,
                  char *why, size_t size);
@@ -159,6 +165,9 @@ struct uuid groups_store(const struct groups *g);
 void groups_set_members(struct groups *g, const struct groups_member *members,
                         unsigned n, const struct departed *departed,
                         unsigned n_departed);
+
+/* One more, which is only connected to: see groups_member.told. */
+void groups_add_member(struct groups *g, const struct groups_member *member);
 
 /* Ask that leadership moves to `peer`; best effort. It stays there until the
  * preferred leader of the group has gone and come back.

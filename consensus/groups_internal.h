@@ -36,7 +36,7 @@
 struct member {
     struct groups *all;
     uint64_t id;
-    bool self, replica, leaving, last; /* id 0: the slot is free */
+    bool self, replica, leaving, last, told; /* id 0: the slot is free */
     /* its store as we accept it from now on, and as it is recorded durably */
     struct store_peer store, recorded;
     bool known;
@@ -91,6 +91,7 @@ struct group {
     bool changing;
     uint64_t change_ms; /* the last one that failed */
     uint64_t left_said_ms;
+    uint64_t kept, kept_ms; /* a member that was not let go, and since when */
 
     /* follow_writer.c: proposals since `window_ms`, by slot */
     uint32_t written_by[NODES_MAX];

@@ -37,9 +37,11 @@ static unsigned transfers(const struct groups *g)
 bool leadership_lags(const struct group *g, uint64_t id, uint64_t entries)
 {
     struct peek_progress p;
+    raft_index last = peek_last(&g->raft);
 
-    return !peek_progress(&g->raft, id, &p) || p.probing || p.snapshot ||
-           p.match + entries < peek_last(&g->raft);
+    /* Whoever was sent a snapshot is probed until there is another entry. */
+    return !peek_progress(&g->raft, id, &p) || p.snapshot ||
+           (p.probing && p.match < last) || p.match + entries < last;
 }
 
 /* Possibly called by the core in the middle of something: only take note. */

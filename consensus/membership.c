@@ -21,6 +21,7 @@
 #define NEAR_ENTRIES 256u
 #define SAY_AGAIN_MS 1000u
 #define RETRY_MS 500u
+#define KEPT_MS 20000u
 
 /* ---- the list ------------------------------------------------------------ */
 
@@ -76,6 +77,7 @@ static void set_one(struct groups *g, const struct groups_member *from)
     m->replica = from->replica;
     m->leaving = from->leaving;
     m->last = from->last;
+    m->told = from->told;
     set_store(m, &from->store);
     if (!m->self) {
         dial(g, from);
@@ -115,7 +117,7 @@ static void prefer_leaders(struct groups *g)
     g->n_voters = 0;
     for (unsigned i = 0; i < g->n_members; i++) {
         const struct member *m = &g->members[i];
-        if (m->id != 0 && !m->replica && !m->leaving) {
+        if (m->id != 0 && !m->replica && !m->leaving && !m->told) {
             g->voters[g->n_voters++] = m->id;
         }
     }
@@ -145,6 +147,13 @@ void groups_set_members(struct groups *g, const struct groups_member *list,
     }
     g->n_departed = n_departed;
     prefer_leaders(g);
+}
+
+void groups_add_member(struct groups *g, const struct groups_member *member)
+{
+    if (g->state <= GROUPS_DRAINING) {
+        set_one(g, member);
+    }
 }
 
 bool membership_departed(const struct groups *g, uint64_t id,
@@ -207,10 +216,34 @@ static uint64_t to_remove(struct group *g)
     return 0;
 }
 
+/* It may have what nobody else has, and give it. Who is away is waited for, but
+ * not for ever: it may be lost, and what it had with it. */
+static bool must_stay(struct group *g, uint64_t id)
+{
+    const struct groups_options *o = &g->all->options;
+    const struct member *m = groups_member(g->all, id);
+    uint64_t now = groups_now(g->all);
+
+    if (o->may_go == NULL || o->may_go(o->data, g->number, id)) {
+        return false;
+    }
+    if (g->kept != id || (m != NULL && m->ready)) {
+        g->kept = id;
+        g->kept_ms = now;
+    }
+    return now - g->kept_ms < KEPT_MS;
+}
+
 static int start_removal(struct group *g, uint64_t id)
 {
-    if (id == g->all->options.node_id) {
+    const struct groups_options *o = &g->all->options;
+
+    if (id == o->node_id) {
         leadership_hand_over(g); /* who takes it does it */
+        return 0;
+    }
+    if (must_stay(g, id)) {
+        log_debug("member_kept", "shard=%u node=%" PRIu64, g->number, id);
         return 0;
     }
     FAILPOINT("member.remove");
@@ -269,10 +302,22 @@ static bool adjust(struct group *g, const struct member *m, int *rv)
     return false;
 }
 
+/* Has this node read what group 0 has committed? Otherwise it might take in
+ * somebody who has been let go. */
+static bool is_current(const struct groups *all)
+{
+    const struct group *g = all->groups[0];
+    raft_index goal = group_leads(g) ? filters_own_first(&g->filters)
+                                     : filters_commit_heard(&g->filters);
+
+    return groups_quorum_fresh(all, 0) && peek_applied(&g->raft) >= goal;
+}
+
 static bool may_change(const struct group *g)
 {
-    return group_leads(g) && !g->changing && !g->transferring &&
-           !peek_changing_members(&g->raft) && !peek_promoting(&g->raft) &&
+    return group_leads(g) && is_current(g->all) && !g->changing &&
+           !g->transferring && !peek_changing_members(&g->raft) &&
+           !peek_promoting(&g->raft) &&
            peek_applied(&g->raft) >= filters_own_first(&g->filters) &&
            groups_now(g->all) - g->change_ms >= RETRY_MS;
 }
@@ -311,7 +356,7 @@ static void reconcile(struct group *g)
     }
     for (unsigned i = 0; id == 0 && i < all->n_members; i++) {
         const struct member *m = &all->members[i];
-        if (m->id != 0 && !m->leaving && adjust(g, m, &rv)) {
+        if (m->id != 0 && !m->leaving && !m->told && adjust(g, m, &rv)) {
             id = m->id;
         }
     }

@@ -254,6 +254,23 @@ const struct raft_entry *peek_change_before(const struct raft *r,
     return NULL;
 }
 
+void peek_set_own_role(struct raft *r, int role)
+{
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        if (r->configuration.servers[i].id == r->id) {
+            r->configuration.servers[i].role = role;
+        }
+    }
+}
+
+void peek_forget_silent_leader(struct raft *r, raft_time now)
+{
+    if (r->state == RAFT_FOLLOWER &&
+        now - r->election_timer_start >= r->election_timeout) {
+        r->follower_state.current_leader.id = 0;
+    }
+}
+
 void peek_set_configuration(struct raft *r, struct raft_configuration *conf,
                             raft_index index)
 {

@@ -63,6 +63,11 @@ unsigned peek_voter_ids(const struct raft *r, uint64_t *ids, unsigned max);
 /* As leader: somebody catches up to become a voter. */
 bool peek_promoting(const struct raft *r);
 
+/* This server's own, which must be there. */
+void peek_set_own_role(struct raft *r, int role);
+/* As follower: a leader that was silent for an election timeout is none. */
+void peek_forget_silent_leader(struct raft *r, raft_time now);
+
 /* The last configuration in the log before `below`; NULL: none in memory. */
 const struct raft_entry *peek_change_before(const struct raft *r,
                                             raft_index below,

@@ -303,11 +303,19 @@ static void on_peer(void *data, uint64_t peer, bool up)
         }
         node_wake(n, db);
     }
+    if (up) {
+        membership_tell(n, peer);
+    }
 }
 
 static void on_left(void *data, unsigned group, uint64_t id)
 {
     membership_left(data, group, id);
+}
+
+static bool on_may_go(void *data, unsigned group, uint64_t id)
+{
+    return parting_may_go(data, group, id);
 }
 
 static bool on_join(void *data, const struct member_info *who, struct buf *out,
@@ -340,6 +348,7 @@ void events_fill(struct node *n, struct groups_options *o)
     o->packet = on_packet;
     o->peer = on_peer;
     o->left = on_left;
+    o->may_go = on_may_go;
     o->join = on_join;
     o->turn = on_turn;
     o->fatal = on_fatal;

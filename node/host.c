@@ -76,6 +76,8 @@ void host_packet(struct node *n, uint64_t peer, uint8_t kind, unsigned group,
         }
     } else if (kind == HOST_VERIFY_ASK || kind == HOST_VERIFY_ANSWER) {
         verify_packet(n, peer, kind, group, payload, len);
+    } else if (kind == HOST_MEMBERS) {
+        membership_told(n, payload, len);
     } else if (kind == HOST_PREFER &&
                host_prefer_decode(payload, len, &prefer) == 0) {
         (void)groups_prefer(n->groups, group, prefer.node,

@@ -195,6 +195,52 @@ static int by_id(const void *a, const void *b)
 
 /* ---- what follows -------------------------------------------------------- */
 
+static struct groups_member *listed(struct node *n, uint64_t id)
+{
+    for (unsigned i = 0; i < n->n_members; i++) {
+        if (n->members[i].id == id) {
+            return &n->members[i];
+        }
+    }
+    return NULL;
+}
+
+/* What a peer said of a member counts until this node has read it. One whose
+ * store it does not know yet may come with any. */
+static bool is_read(struct node *n, const struct member_info *told)
+{
+    const struct groups_member *m = listed(n, told->id);
+
+    return registry_is_gone(registry_of(n), told->id, &told->store) ||
+           (m != NULL && !m->told &&
+            (uuid_is_none(&m->store) || uuid_equal(&m->store, &told->store)));
+}
+
+/* Those who were told, among those who are known. */
+static void list_told(struct node *n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n->n_told; i++) {
+        const struct member_info from = n->told[i];
+        struct groups_member *m = listed(n, from.id);
+        if (is_read(n, &from) || (m == NULL && n->n_members == NODES_MAX)) {
+            continue;
+        }
+        if (m == NULL) {
+            m = &n->members[n->n_members++];
+            memset(m, 0, sizeof *m);
+        }
+        m->id = from.id;
+        m->store = from.store;
+        m->replica = from.replica;
+        m->told = true;
+        memcpy(m->address, from.address, sizeof m->address);
+        n->told[kept++] = from;
+    }
+    n->n_told = kept;
+}
+
 static void list_members(struct node *n)
 {
     const struct registry *r = registry_of(n);
@@ -208,6 +254,7 @@ static void list_members(struct node *n)
         m->store = from->info.store;
         m->replica = from->info.replica;
         m->leaving = from->leaving;
+        m->told = false;
         m->last = registry_only_group_0(from, n->options->shards);
         memcpy(m->address, from->info.address, sizeof m->address);
         if (!m->replica && !m->leaving) {
@@ -215,11 +262,12 @@ static void list_members(struct node *n)
         }
     }
     qsort(n->voter_ids, n->env.voters, sizeof *n->voter_ids, by_id);
+    list_told(n);
 }
 
 static void write_roster(struct node *n)
 {
-    static struct roster r, written;
+    static struct roster r;
 
     memset(&r, 0, sizeof r);
     r.cluster = groups_cluster(n->groups);
@@ -232,12 +280,12 @@ static void write_roster(struct node *n)
         m->replica = n->members[i].replica;
         memcpy(m->address, n->members[i].address, sizeof m->address);
     }
-    if (memcmp(&r, &written, sizeof r) == 0) {
+    if (memcmp(&r, &n->written, sizeof r) == 0) {
         return;
     }
-    written = r;
+    n->written = r;
     if (roster_write(n->options->raft_path, &r) != 0) {
-        memset(&written, 0, sizeof written);
+        memset(&n->written, 0, sizeof n->written);
         log_warn("members_file",
                  "path=%s why=\"cannot be written; the next "
                  "start may look for nodes in vain\"",
@@ -278,8 +326,71 @@ void membership_changed(struct node *n)
                        r->n_departed);
     write_roster(n);
     membership_step(n);
+    for (unsigned i = 0; i < r->n; i++) {
+        membership_tell(n, r->members[i].info.id);
+    }
     for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
         node_wake(n, LIST_ENTRY(l, struct database, link));
+    }
+}
+
+/* ---- what members tell each other ----------------------------------------
+ *
+ * A node that was away may not know, or not let in, the very one that leads
+ * group 0 by now, and so never read who belongs to the cluster. Somebody whom
+ * it does know tells it. */
+
+void membership_tell(struct node *n, uint64_t peer)
+{
+    static struct join_answer list;
+    struct buf out;
+
+    if (!n->group[0].caught_up || registry_of(n)->n == 0 ||
+        peer == n->env.node_id || n->stopping) {
+        return;
+    }
+    fill_answer(n, &list);
+    buf_init(&out, PACKET_BYTES_MAX);
+    if (join_answer_encode(&list, &out) == 0) {
+        (void)groups_send(n->groups, peer, HOST_MEMBERS, 0, out.data, out.len);
+    }
+    buf_close(&out);
+}
+
+static void note_told(struct node *n, const struct member_info *m)
+{
+    unsigned at = 0;
+
+    while (at < n->n_told && n->told[at].id != m->id) {
+        at++;
+    }
+    if (at < NODES_MAX) {
+        n->told[at] = *m;
+        n->n_told += at == n->n_told;
+    }
+}
+
+void membership_told(struct node *n, const void *bytes, size_t len)
+{
+    static struct join_answer list;
+    struct uuid cluster = groups_cluster(n->groups);
+
+    if (join_answer_decode(bytes, len, &list) != 0 ||
+        (!uuid_is_none(&cluster) && !uuid_equal(&cluster, &list.cluster))) {
+        return;
+    }
+    for (unsigned i = 0; i < list.n; i++) {
+        const struct member_info *m = &list.members[i];
+        if (m->id != n->env.node_id && !uuid_is_none(&m->store) &&
+            !is_read(n, m)) {
+            note_told(n, m);
+        }
+    }
+    list_told(n);
+    for (unsigned i = 0; i < n->n_members; i++) {
+        if (n->members[i].told) {
+            groups_add_member(n->groups, &n->members[i]);
+        }
     }
 }
 

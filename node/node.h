@@ -36,12 +36,15 @@ struct node {
     const struct options *options;
     struct options own_options; /* with what the cluster has decided */
     struct roster roster;       /* as it was at the start */
+    struct roster written;      /* as this start has written it; or empty */
     struct groups *groups;
     struct group_state *group; /* [shards] */
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
     struct groups_member members[NODES_MAX]; /* as far as is known now */
     unsigned n_members;
+    struct member_info told[NODES_MAX]; /* members, as a peer says */
+    unsigned n_told;
     bool removed; /* said that this node is out */
     struct list databases;
     uv_fs_event_t folder; /* -db-dir */
@@ -162,6 +165,9 @@ void found_forget(struct group_state *g);
 int membership_find(struct node *n, char *why, size_t size);
 /* The registry has changed, or can be believed from now on. */
 void membership_changed(struct node *n);
+/* Who belongs to the cluster, to a peer, and from one. */
+void membership_tell(struct node *n, uint64_t peer);
+void membership_told(struct node *n, const void *bytes, size_t len);
 /* Say what there is to say to it. */
 void membership_step(struct node *n);
 void membership_left(struct node *n, unsigned group, uint64_t id);
@@ -171,6 +177,9 @@ bool membership_join(struct node *n, const struct member_info *who,
 /* Ask that a node be taken out of all groups. Returns 0 when that has begun, or
  * < 0 with a line in `why`. */
 int membership_remove(struct node *n, uint64_t id, char *why, size_t size);
+
+/* ---- parting.c: before a member is let go ---- */
+bool parting_may_go(const struct node *n, unsigned group, uint64_t id);
 
 /* ---- join.c: entering a running cluster ---- */
 /* Blocks until this node is a member. Returns < 0 with a line in `why` when it

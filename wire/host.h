@@ -29,8 +29,11 @@ enum host_kind {
     HOST_LEASE_TABLE,               /* from it: this, and I grant no more */
     HOST_PREFER = PACKET_HOST + 24, /* leadership was moved by hand */
     HOST_VERIFY_ASK,                /* wire/verify.h */
-    HOST_VERIFY_ANSWER
+    HOST_VERIFY_ANSWER,
+    HOST_MEMBERS = PACKET_HOST + 30 /* who belongs to the cluster */
 };
+
+/* HOST_MEMBERS is a join_answer of wire/member.h. */
 
 /* The lease packets; node/leases.c says who sends what when. What a kind has no
  * use for is 0. A TABLE is one of these with the term, then one for each lease

@@ -95,6 +95,10 @@ void check_leader(struct sim_node *n, unsigned group, uint64_t term)
                   group, term, *leader, n->number + 1);
     }
     *leader = n->number + 1;
+    if (is_new &&
+        n->sim->plan.members) { /* not one that has given up a transfer */
+        check_elected(n, group, term);
+    }
 }
 
 void check_written(struct sim_node *n, unsigned group, uint64_t index,
@@ -440,6 +444,9 @@ void check_node(struct sim_node *n)
     for (unsigned i = 0; i < SIM_DBS; i++) {
         check_db(n, i);
     }
+    if (n->sim->plan.members) {
+        check_members(n);
+    }
 }
 
 /* ---- at the end ---------------------------------------------------------- */
@@ -450,6 +457,9 @@ static const char *what_is_missing(struct sim_node *n, unsigned i)
     const struct model_db *m = &n->sim->check->dbs[i];
     const struct database *db = &n->dbs[i];
 
+    if (n->out) {
+        return NULL;
+    }
     if (!n->alive) {
         return "the node is down";
     }
@@ -473,6 +483,9 @@ static const char *what_is_missing(struct sim_node *n, unsigned i)
 
 bool check_drained(struct sim *s)
 {
+    if (s->plan.members && (s->wiped != 0 || !check_followed(s))) {
+        return false;
+    }
     for (unsigned k = 0; k < s->n_nodes; k++) {
         for (unsigned i = 0; i < SIM_DBS; i++) {
             if (what_is_missing(&s->nodes[k], i) != NULL) {
@@ -493,6 +506,7 @@ void check_explain(struct sim *s)
             }
         }
     }
+    violation(s, "the groups do not have the members that they should");
 }
 
 uint64_t check_txid(struct sim *s, unsigned db)
@@ -519,6 +533,7 @@ void check_free(struct check *c)
     free(c->written.slots);
     free(c->accepted.slots);
     free(c->failed.slots);
+    free(c->votes.slots);
     model_free(c);
     free(c);
 }

@@ -56,11 +56,22 @@ struct log {
     uint64_t last;
 };
 
+/* The members of a group: 1 + RAFT_VOTER and the like, by node number; 0: none.
+ */
+struct conf {
+    uint64_t index;
+    uint8_t role[SIM_NODES_MAX];
+};
+
 struct check {
     struct map leaders;  /* of a group's term: node id */
     struct map written;  /* of a group's index and term: hash of the entry */
     struct map accepted; /* of a token: txid */
     struct map failed;   /* tokens that were told to have failed */
+    struct map votes;    /* of a node, group and term: for whom */
+    struct conf confs[SIM_SHARDS]; /* the last committed */
+    /* A group that has a node whose store is lost. */
+    bool stale[SIM_NODES_MAX][SIM_SHARDS];
     struct log logs[SIM_SHARDS];
     struct model_db dbs[SIM_DBS];
 };

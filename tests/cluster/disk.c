@@ -284,6 +284,10 @@ static void note_write(struct store *st, const struct store_write *w)
                           n == 0 ? st->logs[w->group].before
                                  : st->logs[w->group].terms[n - 1],
                           e);
+            if (e->type == RAFT_CHANGE) {
+                check_change(st->node, w->group, w->index + i, e);
+                faults_rare_moment(st->node);
+            }
         }
         note_term(st, w->group, e->term);
     }
@@ -300,9 +304,16 @@ static void format(struct sim_node *n, const struct store_options *o)
         .buf = {.base = (void *)(uintptr_t)o->conf, .len = o->conf_len}};
 
     d->exists = true;
-    draw_bytes(n->sim, d->store.b, sizeof d->store.b);
+    d->store = o->new_store;
+    d->cluster = o->cluster;
+    if (uuid_is_none(&d->store)) {
+        draw_bytes(n->sim, d->store.b, sizeof d->store.b);
+    }
     for (unsigned i = 0; i < SIM_SHARDS; i++) {
         d->groups[i].term = d->groups[i].first = 1;
+        if (o->joined) {
+            continue;
+        }
         platter_add(&d->groups[i], &conf);
         check_written(n, i, 1, 0, &conf);
     }
@@ -458,6 +469,16 @@ void store_close(struct store *st, void (*closed)(void *data), void *data)
     write_lag(st);
     store_discard(st);
     closed(data); /* deferred by nobody who minds */
+}
+
+void disk_wipe(struct sim_node *n)
+{
+    struct disk *d = &n->disk;
+    struct disk empty = {
+        .low_us = d->low_us, .high_us = d->high_us, .at_once = d->at_once};
+
+    disk_free(d);
+    *d = empty;
 }
 
 void disk_free(struct disk *d)

@@ -22,14 +22,15 @@ static struct sim_node *any_node(struct sim *s)
     return &s->nodes[draw(s, s->n_nodes)];
 }
 
-static unsigned alive_voters(struct sim *s)
+static bool all_are_up(struct sim *s)
 {
-    unsigned n = 0;
+    bool up = true;
 
-    for (unsigned i = 0; i < s->plan.voters; i++) {
-        n += s->nodes[i].alive;
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        up =
+            up && (s->nodes[i].alive || s->nodes[i].replica || s->nodes[i].out);
     }
-    return n;
+    return up;
 }
 
 /* ---- deaths -------------------------------------------------------------- */
@@ -38,6 +39,10 @@ static void kill_one(struct sim *s, bool power)
 {
     struct sim_node *n = any_node(s);
 
+    if (n->asking) {
+        members_give_up(n);
+        node_start_after(n, draw_between(s, 10 * MS, DOWN_MAX_US));
+    }
     if (!n->alive) {
         return;
     }
@@ -63,11 +68,16 @@ static void kill_all(struct sim *s)
     }
 }
 
+static void stop_one(struct sim *s)
+{
+    node_stop(any_node(s), draw_between(s, 10 * MS, DOWN_MAX_US));
+}
+
 static void fail_disk(struct sim *s)
 {
     struct sim_node *n = any_node(s);
 
-    if (n->alive && alive_voters(s) == s->plan.voters) {
+    if (n->alive && all_are_up(s)) {
         disk_fail(n);
     }
 }
@@ -207,7 +217,7 @@ static void change_net(struct sim *s)
 static void move_leader_to(struct sim *s, struct sim_node *n, unsigned group,
                            unsigned to)
 {
-    if (n->alive && n->leads[group] != 0 &&
+    if (n->alive && n->leads[group] != 0 && n->node.groups != NULL &&
         groups_transfer(n->node.groups, group, to + 1) == 0) {
         s->report.transfers++;
         node_turn_soon(n);
@@ -219,14 +229,14 @@ static void move_leader(struct sim *s)
     struct sim_node *n = any_node(s);
     unsigned group = (unsigned)draw(s, SIM_SHARDS);
 
-    move_leader_to(s, n, group, (unsigned)draw(s, s->plan.voters));
+    move_leader_to(s, n, group, (unsigned)draw(s, s->n_nodes));
 }
 
 /* Some node sees the old leader, but not the new one. */
 static void move_leader_unseen(struct sim *s)
 {
     unsigned group = (unsigned)draw(s, SIM_SHARDS);
-    unsigned to = (unsigned)draw(s, s->plan.voters);
+    unsigned to = (unsigned)draw(s, s->n_nodes);
     unsigned blind = (unsigned)draw(s, s->n_nodes);
 
     for (unsigned i = 0; i < s->n_nodes; i++) {
@@ -246,8 +256,8 @@ static void kill_guest(struct sim *s)
 
 static bool others_have_it(struct sim *s, const struct sim_node *n, uint64_t db)
 {
-    for (unsigned i = 0; i < s->plan.voters; i++) {
-        if (i != n->number &&
+    for (unsigned i = 0; i < s->n_nodes; i++) {
+        if (i != n->number && !s->nodes[i].replica && !s->nodes[i].out &&
             (!s->nodes[i].alive || s->nodes[i].dbs[db].state != DB_READY)) {
             return false;
         }
@@ -360,18 +370,28 @@ static void on_moment(struct sim *s, void *data)
     }
 }
 
-void faults_moment(struct sim_node *n)
+static void maybe(struct sim_node *n, unsigned of_1000)
 {
     struct sim *s = n->sim;
     struct moment *m;
 
-    if (!s->faulty || !n->alive || n->mute || !chance(s, s->moments, 1000)) {
+    if (!s->faulty || !n->alive || n->mute || !chance(s, of_1000, 1000)) {
         return;
     }
     n->mute = chance(s, 1, 4); /* it dies in the middle of its turn */
     m = sim_after(s, n->mute || chance(s, 1, 2) ? 0 : draw(s, 2 * MS),
                   on_moment, sizeof *m);
     *m = (struct moment){.node = n, .what = n->mute ? draw(s, 3) : draw(s, 6)};
+}
+
+void faults_moment(struct sim_node *n)
+{
+    maybe(n, n->sim->moments);
+}
+
+void faults_rare_moment(struct sim_node *n)
+{
+    maybe(n, 10 * n->sim->moments);
 }
 
 /* ---- the course of a run ------------------------------------------------- */
@@ -396,6 +416,8 @@ static void something_happens(struct sim *s)
                                                    move_leader,
                                                    move_leader,
                                                    kill_guest,
+                                                   stop_one,
+                                                   stop_one,
                                                    damage_file,
                                                    fail_disk,
                                                    forget_leases,
@@ -487,8 +509,6 @@ void faults_end(struct sim *s)
         for (unsigned b = 0; b < s->n_nodes; b++) {
             net_block(s, a, b, false);
         }
-        if (!s->nodes[a].alive) {
-            node_start(&s->nodes[a]);
-        }
+        node_start(&s->nodes[a]);
     }
 }

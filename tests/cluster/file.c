@@ -213,7 +213,8 @@ static bool can_send(struct sim_node *to, struct sim_node *from,
 {
     struct database *db = &from->dbs[number];
 
-    return from != to && from->alive && !from->dying &&
+    return from != to && from->alive && !from->dying && !from->node.stopping &&
+           to->transport != NULL &&
            transport_is_up(to->transport, from->number + 1) &&
            db->state == DB_READY && db->apply != NULL && db->job == NULL &&
            !db->look_again && slot_claim(db) &&

@@ -165,7 +165,7 @@ static void begin(struct guest *g)
         got_slot(g);
         return;
     }
-    if (!g->node->alive || g->node->dying || (s->calm && g->asked == 0)) {
+    if (!node_listens(g->node) || (s->calm && g->asked == 0)) {
         step_after(g, draw_between(s, 50 * MS, 500 * MS));
         return;
     }
@@ -280,7 +280,7 @@ static void resume(struct guest *g)
         in_doubt(g);
         return;
     }
-    if (!g->node->alive || g->node->dying) {
+    if (!node_listens(g->node)) {
         step_after(g, RESUME_PAUSE_US);
         return;
     }

@@ -5,6 +5,7 @@
  * doubles, delays and overtakes, across connections too: more than TCP can do,
  * and nothing that the groups may not survive. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@
 
 struct side {
     uint64_t id;
+    bool known; /* and dialled, at `address` */
+    char address[ADDRESS_MAX];
     bool up;
     uint64_t heard_us; /* 0: never */
     struct buf out;
@@ -160,7 +163,13 @@ static void flush_side(struct transport *t, struct side *side)
     while (!t->node->mute &&
            packet_read(side->out.data + at, side->out.len - at, &packet,
                        &used) == 0) {
-        struct flying *p = must_alloc(sizeof *p + packet.len);
+        struct flying *p;
+        at += used;
+        if (packet.kind == HOST_MEMBERS &&
+            t->node->sim->plan.mutant == MUTANT_NOT_TOLD) {
+            continue;
+        }
+        p = must_alloc(sizeof *p + packet.len);
         p->from = t->node;
         p->to = to;
         p->connection =
@@ -173,7 +182,6 @@ static void flush_side(struct transport *t, struct side *side)
         }
         list_init(&p->link);
         launch(t->node->sim, p);
-        at += used;
     }
     buf_reset(&side->out);
 }
@@ -302,6 +310,7 @@ static void on_up(struct sim *s, void *data)
     struct hello hello;
 
     if (n->life != c->life || !is_free(n, c->peer) || peer->transport == NULL ||
+        !n->transport->sides[c->peer].known ||
         *connection_of(s, n->number, c->peer) != c->connection) {
         return;
     }
@@ -313,19 +322,56 @@ static void on_up(struct sim *s, void *data)
     node_turn_soon(n);
 }
 
+/* As node/handshake.c judges a hello. */
+static bool judge(struct sim_node *n, const struct hello *hello, unsigned peer,
+                  char *why, size_t size)
+{
+    const struct transport_options *o = &n->transport->options;
+
+    if (!n->transport->sides[peer].known) {
+        snprintf(why, size, "node %u is not a member here", peer + 1);
+        o->stranger(o->data, hello, why, size);
+        return false;
+    }
+    return o->accept(o->data, hello, why, size);
+}
+
 static bool accepts(struct sim_node *n, struct sim_node *peer)
 {
+    const struct transport_options *o = &peer->transport->options;
     struct hello hello;
     char why[512];
 
-    peer->transport->options.hello(peer->transport->options.data, &hello);
-    if (n->transport->options.accept(n->transport->options.data, &hello, why,
-                                     sizeof why)) {
+    o->hello(o->data, &hello);
+    if (judge(n, &hello, peer->number, why, sizeof why) ||
+        (n->sim->plan.mutant == MUTANT_ANY_STORE &&
+         n->transport->sides[peer->number].known)) {
         return true;
     }
-    violation(n->sim, "node %u refuses node %u: %s", n->number + 1,
-              peer->number + 1, why);
+    trace(n->sim, n->number + 1, "refuses", peer->number + 1, 0, 0);
+    if (n->sim->plan.print) {
+        printf("node %u refuses node %u: %s\n", n->number + 1, peer->number + 1,
+               why);
+    }
+    if (!n->sim->plan.members) {
+        violation(n->sim, "node %u refuses node %u: %s", n->number + 1,
+                  peer->number + 1, why);
+    }
+    if (peer->transport->sides[n->number].known) {
+        o->refused(o->data, n->number + 1, why);
+        node_turn_soon(peer);
+    }
     return false;
+}
+
+/* Does it look for the other one where that is? */
+static bool dials(struct sim_node *n, struct sim_node *peer)
+{
+    const struct side *side = side_of(n, peer->number);
+    char address[ADDRESS_MAX];
+
+    members_address(peer, address);
+    return side != NULL && side->known && strcmp(side->address, address) == 0;
 }
 
 static void up_later(struct sim_node *n, unsigned peer, uint64_t us)
@@ -342,9 +388,11 @@ static void connect_pair(struct sim *s, struct sim_node *a, struct sim_node *b)
 {
     uint64_t us = draw(s, 5 * MS);
 
-    if (!accepts(a, b) || !accepts(b, a)) {
+    if ((!dials(a, b) && !dials(b, a)) || !accepts(a, b) || !accepts(b, a)) {
         return;
     }
+    check_listens(a, b);
+    check_listens(b, a);
     *connection_of(s, a->number, b->number) = ++s->net.next_connection;
     up_later(a, b->number, us);
     up_later(b, a->number, us + draw(s, 2 * MS));
@@ -434,14 +482,16 @@ int transport_start(const struct transport_options *options,
 {
     struct transport *t = must_alloc(sizeof *t);
 
-    (void)peers;
-    (void)count;
     t->node = loop_node(options->loop);
     t->options = *options;
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         t->sides[i].id = i + 1;
         buf_init(&t->sides[i].out, PEER_QUEUE_BYTES_MAX);
     }
+    for (unsigned i = 0; i < count; i++) {
+        (void)transport_add(t, &peers[i]);
+    }
+    t->node->transport_options = &t->options;
     t->node->transport = t;
     *out = t;
     return 0;
@@ -464,13 +514,27 @@ void transport_stop(struct transport *t, unsigned linger_ms,
 
 int transport_add(struct transport *t, const struct transport_peer *peer)
 {
-    (void)t;
-    (void)peer;
-    return 0; /* all nodes know each other here */
+    struct side *side = &t->sides[peer->id - 1];
+
+    side->known = true;
+    memcpy(side->address, peer->address, sizeof side->address);
+    return 0;
 }
 
+/* Its end is not told. */
 void transport_remove(struct transport *t, uint64_t id)
 {
-    (void)t;
-    (void)id;
+    struct side *side = &t->sides[id - 1];
+
+    if (!side->known) {
+        return;
+    }
+    side->known = false;
+    *connection_of(t->node->sim, t->node->number, (unsigned)id - 1) = 0;
+    if (side->up) {
+        side->up = false;
+        buf_reset(&side->out);
+    }
+    down_later(&t->node->sim->nodes[id - 1], t->node->number,
+               draw(t->node->sim, 50 * MS));
 }

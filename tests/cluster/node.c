@@ -64,6 +64,10 @@ static void on_turn_event(struct sim *s, void *data)
     }
     n->turn_queued = false;
     loop_turn(n);
+    if (n->node.groups == NULL) {
+        memset(n->leads, 0, sizeof n->leads);
+        node_turn(&n->node); /* it has no other turn any more */
+    }
     check_node(n);
 }
 
@@ -105,7 +109,9 @@ static void step_awake(struct node *n)
     while ((l = list_pop(&now)) != NULL) {
         struct database *db = LIST_ENTRY(l, struct database, wake_link);
         db->wake_queued = false;
-        database_step(n, db);
+        if (!n->groups_stopped) {
+            database_step(n, db);
+        }
     }
 }
 
@@ -113,11 +119,17 @@ void node_turn(struct node *n)
 {
     struct sim_node *sn = sim_node_of(n);
 
-    if (sn->dying || n->groups == NULL) {
+    if (sn->dying || (n->groups == NULL && !n->stopping)) {
         return;
     }
     for (unsigned i = 0; i < ROUNDS_MAX && !is_quiet(n); i++) {
         step_awake(n);
+    }
+    if (n->stopping && !sn->ended) {
+        stop_step(n);
+        if (sn->sim->plan.mutant == MUTANT_NO_HANDOVER && n->groups != NULL) {
+            n->groups->fatal = n->sessions_closed;
+        }
     }
     if (!is_quiet(n)) {
         node_turn_soon(sn);
@@ -232,7 +244,6 @@ static void fill_env(struct sim_node *n)
                                   .node_id = n->number + 1,
                                   .start = draw(n->sim, UINT64_MAX),
                                   .replica = n->replica,
-                                  .voters = n->sim->plan.voters,
                                   .voter_ids = n->node.voter_ids,
                                   .times = n->sim->times,
                                   .now_us = env_now,
@@ -248,8 +259,14 @@ static void fill_env(struct sim_node *n)
                                   .page_before = files_page,
                                   .wake = env_wake,
                                   .wake_after = env_wake_after};
-    for (unsigned i = 0; i < n->sim->plan.voters; i++) {
-        n->node.voter_ids[i] = i + 1;
+    for (unsigned i = 0; i < n->node.n_members; i++) {
+        const struct groups_member *m = &n->node.members[i];
+        if (!m->replica) {
+            n->node.voter_ids[n->node.env.voters++] = m->id;
+        }
+        if (m->id == n->number + 1) {
+            n->node.env.replica = m->replica;
+        }
     }
 }
 
@@ -333,9 +350,7 @@ static void on_rebirth(struct sim *s, void *data)
     struct wakening *w = data;
 
     (void)s;
-    if (!w->node->alive) {
-        node_start(w->node);
-    }
+    node_start(w->node);
 }
 
 void node_start_after(struct sim_node *n, uint64_t us)
@@ -377,41 +392,38 @@ void node_fatal(struct node *node, const char *why)
 
 static void fill_options(struct sim_node *n)
 {
-    struct options *o = &n->options;
+    struct options *o = &n->node.own_options;
 
     memset(o, 0, sizeof *o);
     o->node_id = n->number + 1;
     o->shards = SIM_SHARDS;
     o->replica = n->replica;
     o->max_log_bytes = 64u << 20;
-    o->n_members = n->sim->n_nodes;
-    for (unsigned i = 0; i < o->n_members; i++) {
-        o->members[i].id = i + 1;
-        o->members[i].replica = n->sim->nodes[i].replica;
-    }
+    members_fill(n, o);
 }
 
 static void start_groups(struct sim_node *n)
 {
-    struct groups_member members[SIM_NODES_MAX] = {0};
     struct groups_options g = {
         .loop = &n->loop,
         .path = "",
         .node_id = n->number + 1,
         .bind = "",
-        .advertise = "",
+        .advertise = n->node.own_options.advertise,
         .shards = SIM_SHARDS,
-        .members = members,
-        .n_members = n->sim->n_nodes,
-        .log_bytes_max = n->options.max_log_bytes,
+        .members = n->node.members,
+        .n_members = n->node.n_members,
+        .registered = n->node.roster.n > 0,
+        .joined = n->node.roster.joining,
+        .cluster = n->node.roster.cluster,
+        .log_bytes_max = n->node.own_options.max_log_bytes,
         .log_bytes_keep = n->sim->plan.log_bytes_keep,
         .log_entries_keep = n->sim->plan.log_entries_keep};
     char why[512];
     int rv;
 
-    for (unsigned i = 0; i < n->sim->n_nodes; i++) {
-        members[i].id = i + 1;
-        members[i].replica = n->sim->nodes[i].replica;
+    if (n->node.roster.joining) {
+        g.new_store = n->node.roster.store;
     }
     events_fill(&n->node, &g);
     n->hooks = g;
@@ -423,27 +435,53 @@ static void start_groups(struct sim_node *n)
     g.apply = on_apply;
     g.leader = on_leader;
     g.caught_up = on_caught_up;
+    if (n->sim->plan.mutant == MUTANT_LET_GO) {
+        g.may_go = NULL;
+    }
     rv = groups_start(&g, &n->node.groups, why, sizeof why);
     assert(rv == 0);
 }
 
 void node_start(struct sim_node *n)
 {
-    assert(!n->alive);
-    n->alive = true;
-    n->stopped = false;
-    n->fatal = NULL;
+    if (n->alive || n->asking || n->out) {
+        return;
+    }
     n->life++;
-    trace(n->sim, n->number + 1, "start", n->life, 0, 0);
+    if (members_must_ask(n)) {
+        members_ask(n);
+    } else {
+        node_boot(n);
+    }
+}
+
+/* The file of members may say that it has no place here. */
+static bool find_members(struct sim_node *n)
+{
+    char why[512];
+
     memset(&n->node, 0, sizeof n->node);
+    n->node.options = &n->node.own_options;
+    fill_options(n);
+    return membership_find(&n->node, why, sizeof why) == 0;
+}
+
+void node_boot(struct sim_node *n)
+{
+    if (!find_members(n)) {
+        n->out = true;
+        return;
+    }
+    n->alive = true;
+    n->stopped = n->ended = false;
+    n->fatal = NULL;
+    trace(n->sim, n->number + 1, "start", n->life, 0, 0);
     memset(n->timers, 0, sizeof n->timers);
     memset(n->leads, 0, sizeof n->leads);
     memset(n->applied, 0, sizeof n->applied);
     memset(&n->loop, 0, sizeof n->loop);
     n->loop.data = n;
-    fill_options(n);
     n->node.loop = &n->loop;
-    n->node.options = &n->options;
     list_init(&n->node.databases);
     list_init(&n->node.awake);
     list_init(&n->node.letters);
@@ -475,19 +513,34 @@ static void on_stopped(void *data)
     n->stopped = true;
 }
 
-/* Frees what a dead process held. It goes the product's own way to stop, but
- * its disk, its network and its sessions no longer are the world's. */
+/* The product's own way, however far it has come on it already. */
+static void close_groups(struct sim_node *n)
+{
+    struct groups *g = n->node.groups;
+
+    if (g == NULL) {
+        return;
+    }
+    if (g->state == GROUPS_RUNNING) {
+        groups_stop(g, 0, on_stopped, n);
+    } else {
+        g->fatal = true; /* it hands over no longer */
+    }
+    for (unsigned i = 0; !n->stopped && !n->node.groups_stopped; i++) {
+        assert(i < CLOSE_TURNS_MAX);
+        loop_turn(n);
+    }
+    n->node.groups = NULL;
+}
+
+/* Frees what a dead process held; its disk, its network and its sessions no
+ * longer are the world's. */
 static void bury(struct sim_node *n)
 {
     struct list *l;
 
     loop_end_work(n);
-    groups_stop(n->node.groups, 0, on_stopped, n);
-    for (unsigned i = 0; !n->stopped; i++) {
-        assert(i < CLOSE_TURNS_MAX);
-        loop_turn(n);
-    }
-    n->node.groups = NULL;
+    close_groups(n);
     while ((l = list_pop(&n->node.letters)) != NULL) {
         free(l); /* the link is its first member */
     }
@@ -503,6 +556,29 @@ static void bury(struct sim_node *n)
     }
     free(n->node.group);
     n->node.group = NULL;
+}
+
+/* What was on its way to it is void. */
+static void leave_world(struct sim_node *n)
+{
+    bury(n);
+    memset(n->leads, 0, sizeof n->leads);
+    n->dying = n->alive = n->turn_queued = n->mute = false;
+    n->life++;
+    n->disk.stopped = false;
+}
+
+void node_end(struct sim_node *n)
+{
+    assert(n->ended && n->node.groups == NULL);
+    trace(n->sim, n->number + 1, "end", 0, 0, 0);
+    n->dying = true;
+    leave_world(n);
+}
+
+bool node_listens(const struct sim_node *n)
+{
+    return n->alive && !n->dying && !n->node.sessions_closed;
 }
 
 void node_kill(struct sim_node *n, bool power)
@@ -521,9 +597,5 @@ void node_kill(struct sim_node *n, bool power)
     }
     disk_crash(n);
     net_crash(n);
-    bury(n);
-    memset(n->leads, 0, sizeof n->leads);
-    n->dying = n->alive = n->turn_queued = n->mute = false;
-    n->life++; /* what was on its way to it is void */
-    n->disk.stopped = false;
+    leave_world(n);
 }

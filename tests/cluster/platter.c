@@ -134,6 +134,7 @@ void platter_write(struct sim_node *n, const struct store_write *w)
     case STORE_META:
         d->groups[w->group].term = w->term;
         d->groups[w->group].vote = w->vote;
+        check_voted(n, w->group, w->term, w->vote);
         break;
     case STORE_PEER:
         keep_peer(d, &w->peer);

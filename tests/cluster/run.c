@@ -11,6 +11,7 @@
 
 #define START_MAX_US (300 * MS)
 #define DRAIN_US (90 * SECOND) /* from healing until all is quiet */
+#define STOP_US (5 * SECOND)
 #define WRITE_US (30 * SECOND) /* until everybody has written once more */
 
 struct sim *sim_now;
@@ -34,6 +35,10 @@ struct sim_plan sim_plan_of(uint64_t seed)
     } else if (seed % 5 == 4) {
         p.replicas = 1;
     }
+    if (seed % 2 == 0) {
+        p.members = true;
+        p.spares = 2;
+    }
     p.faults_us = 20 * SECOND + seed * 7919 % 20 * SECOND;
     if (seed % 4 != 1) {
         shorten(&p);
@@ -47,7 +52,8 @@ static void node_init(struct sim *s, unsigned number)
 
     n->sim = s;
     n->number = number;
-    n->replica = number >= s->plan.voters;
+    n->out = n->joins = number >= s->plan.voters + s->plan.replicas;
+    n->replica = n->founds_as_replica = !n->out && number >= s->plan.voters;
     n->disk.low_us = 500;
     n->disk.high_us = 3 * MS;
     for (unsigned i = 0; i < SIM_DBS; i++) {
@@ -64,7 +70,7 @@ struct sim *sim_new(const struct sim_plan *plan)
     s->plan = *plan;
     s->random = plan->seed * 0x9e3779b97f4a7c15u + 1;
     s->now_us = 1 * SECOND;
-    s->n_nodes = plan->voters + plan->replicas;
+    s->n_nodes = plan->voters + plan->replicas + plan->spares;
     s->check = check_new();
     s->net.low_us = 100;
     s->net.high_us = 1 * MS;
@@ -129,21 +135,26 @@ static bool drained(struct sim *s, uint64_t us)
     return false;
 }
 
+static bool may_write(const struct sim_node *n)
+{
+    return n->alive && !n->out && !n->node.env.replica;
+}
+
 /* Every voter writes to every database, which then is the same everywhere. */
 static void write_once_more(struct sim *s)
 {
     uint64_t until = s->now_us + WRITE_US;
     bool all_done = false;
 
-    for (unsigned k = 0; k < s->plan.voters; k++) {
-        for (unsigned i = 0; i < SIM_DBS; i++) {
+    for (unsigned k = 0; k < s->n_nodes; k++) {
+        for (unsigned i = 0; may_write(&s->nodes[k]) && i < SIM_DBS; i++) {
             guest_ask(s->nodes[k].guests[i]);
         }
     }
     while (!all_done && s->now_us < until && sim_pass(s, 100 * MS)) {
         all_done = true;
-        for (unsigned k = 0; k < s->plan.voters; k++) {
-            for (unsigned i = 0; i < SIM_DBS; i++) {
+        for (unsigned k = 0; k < s->n_nodes; k++) {
+            for (unsigned i = 0; may_write(&s->nodes[k]) && i < SIM_DBS; i++) {
                 all_done = all_done && guest_is_idle(s->nodes[k].guests[i]);
             }
         }
@@ -170,6 +181,49 @@ static void check_short(struct sim *s)
     }
 }
 
+static unsigned leads(const struct sim_node *n)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        count += n->leads[i] != 0;
+    }
+    return count;
+}
+
+/* All is well: whoever leads hands over when it stops, and nobody has to stand
+ * for election. */
+static void stop_a_leader(struct sim *s)
+{
+    if (check_voters(s) < 2) {
+        return;
+    }
+    struct sim_node *n = &s->nodes[0];
+    uint64_t until = s->now_us + STOP_US, life;
+    bool all_led = true;
+
+    for (unsigned k = 1; k < s->n_nodes; k++) {
+        n = leads(&s->nodes[k]) > leads(n) ? &s->nodes[k] : n;
+    }
+    life = n->life;
+    node_stop(n, SECOND);
+    while (n->life == life && s->now_us < until && sim_pass(s, 10 * MS)) {
+    }
+    for (unsigned i = 0; i < SIM_SHARDS; i++) {
+        bool led = false;
+        for (unsigned k = 0; k < s->n_nodes; k++) {
+            led = led || s->nodes[k].leads[i] != 0;
+        }
+        all_led = all_led && led;
+    }
+    if (n->life == life || !all_led) {
+        violation(s,
+                  n->life == life ? "all is well, and yet node %u does not stop"
+                                  : "node %u stopped and handed nothing over",
+                  n->number + 1);
+    }
+}
+
 static void go(struct sim *s)
 {
     for (unsigned i = 0; i < s->n_nodes; i++) {
@@ -178,6 +232,9 @@ static void go(struct sim *s)
     }
     bring_content(s);
     faults_begin(s);
+    if (s->plan.members) {
+        operator_begin(s);
+    }
     sim_pass(s, s->plan.faults_us);
     faults_end(s);
     sim_pass(s, 2 * SECOND);
@@ -189,8 +246,14 @@ static void go(struct sim *s)
     write_once_more(s);
     if (!drained(s, DRAIN_US)) {
         check_explain(s);
-    } else if (sim_pass(s, 5 * SECOND)) {
+        return;
+    }
+    if (sim_pass(s, 5 * SECOND)) {
         check_short(s);
+    }
+    stop_a_leader(s);
+    if (!drained(s, DRAIN_US)) {
+        check_explain(s);
     }
 }
 
@@ -198,7 +261,8 @@ static void go(struct sim *s)
 static void print_nodes(struct sim *s)
 {
     for (unsigned k = 0; k < s->n_nodes; k++) {
-        for (unsigned i = 0; s->nodes[k].alive && i < SIM_SHARDS; i++) {
+        for (unsigned i = 0; s->nodes[k].node.groups != NULL && i < SIM_SHARDS;
+             i++) {
             const struct raft *r = sim_raft(&s->nodes[k], i);
             const struct filters *f = sim_filters(&s->nodes[k], i);
             printf(

@@ -235,18 +235,40 @@ static void on_guest_eof(struct sim *s, void *data)
 
 /* ---- life ---------------------------------------------------------------- */
 
-void guests_eof(struct sim_node *n)
+/* The sessions of one database see their sockets close. */
+static void tell_eof(struct sim_node *n, unsigned db)
 {
     for (unsigned i = 0; i < SIM_DBS * SIM_GUESTS; i++) {
         struct guest *g = n->guests[i];
         struct letter *l;
-        if (g == NULL || g->conn == NULL) {
+        if (g == NULL || g->conn == NULL || g->db != db) {
             continue;
         }
         l = sim_after(n->sim, next_in_line(n->sim, &g->conn->last_in),
                       on_guest_eof, sizeof *l);
         l->conn = g->conn;
         g->conn->references++;
+    }
+}
+
+/* As node/server.c, in a stop. */
+void server_stop(struct database *db)
+{
+    struct sim_node *n = sim_node_of(db->env->data);
+    struct list *l;
+
+    tell_eof(n, (unsigned)(db - n->dbs));
+    while ((l = list_first(&db->sessions)) != NULL) {
+        struct conn *c = LIST_ENTRY(l, struct conn, session.link);
+        slot_gone(&c->session);
+        node_side_close(c);
+    }
+}
+
+void guests_eof(struct sim_node *n)
+{
+    for (unsigned i = 0; i < SIM_DBS; i++) {
+        tell_eof(n, i);
     }
     for (unsigned i = 0; i < SIM_DBS; i++) {
         struct list *l;

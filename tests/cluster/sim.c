@@ -29,19 +29,22 @@ static void print_report(uint64_t seed, const struct sim_report *r)
     printf("seed %" PRIu64 " %s hash=%016" PRIx64 " s=%" PRIu64
            " events=%" PRIu64 " entries=%" PRIu64 " commits=%" PRIu64
            " conflicts=%" PRIu64 " failures=%" PRIu64 " unknown=%" PRIu64
-           " kills=%" PRIu64 "+%" PRIu64 "+%" PRIu64 " moments=%" PRIu64
-           " elections=%" PRIu64 " partitions=%" PRIu64 "+%" PRIu64
-           " breaks=%" PRIu64 " lost=%" PRIu64 " doubled=%" PRIu64
+           " kills=%" PRIu64 "+%" PRIu64 "+%" PRIu64 " stops=%" PRIu64
+           " moments=%" PRIu64 " elections=%" PRIu64 " partitions=%" PRIu64
+           "+%" PRIu64 " breaks=%" PRIu64 " lost=%" PRIu64 " doubled=%" PRIu64
            " transfers=%" PRIu64 " images=%" PRIu64 " retaken=%" PRIu64
            " resumed=%" PRIu64 " snapshots=%" PRIu64 " installs=%" PRIu64
-           " catchups=%" PRIu64 " asides=%" PRIu64 " syncs=%" PRIu64 "%s%s\n",
+           " catchups=%" PRIu64 " asides=%" PRIu64 " syncs=%" PRIu64
+           " members=%" PRIu64 "+%" PRIu64 "+%" PRIu64 "+%" PRIu64
+           " changes=%" PRIu64 " refusals=%" PRIu64 "%s%s\n",
            seed, r->violated ? "VIOLATION" : "ok", r->hash,
            (uint64_t)(r->end_us / SECOND), r->events, r->entries, r->commits,
            r->conflicts, r->failures, r->unknown, r->kills, r->power_cuts,
-           r->disk_failures, r->moments, r->elections, r->partitions,
+           r->disk_failures, r->stops, r->moments, r->elections, r->partitions,
            r->one_ways, r->breaks, r->lost, r->duplicated, r->transfers,
            r->images, r->retaken, r->resumed, r->snapshots, r->installs,
-           r->catchups, r->asides, r->syncs, r->violated ? ": " : "",
+           r->catchups, r->asides, r->syncs, r->joins, r->removals, r->wipes,
+           r->moves, r->changes, r->refusals, r->violated ? ": " : "",
            r->violated ? r->why : "");
 }
 

@@ -20,8 +20,9 @@
 #include "consensus/groups.h"
 #include "consensus/store.h"
 #include "node/node.h"
+#include "node/roster.h"
 
-#define SIM_NODES_MAX 6
+#define SIM_NODES_MAX 8
 #define SIM_SHARDS 2
 #define SIM_DBS 3    /* the last one shares a group with the first */
 #define SIM_GUESTS 2 /* per database and node */
@@ -42,15 +43,23 @@ struct guest;
 /* Mistakes that a run may make on purpose: the checks must notice. */
 enum sim_mutant {
     MUTANT_NONE,
-    MUTANT_BLIND_SWAP, /* the state machine accepts whatever the base is */
-    MUTANT_EARLY_ACK,  /* the disk calls writes durable before they are */
-    MUTANT_LOST_VOTE,  /* votes are forgotten by a crash */
-    MUTANT_NO_FENCE,   /* who asks what became of a commit hears: nothing */
-    MUTANT_SAY_FAILED, /* an unknown outcome is told as a failure */
-    MUTANT_UNREAD_LOG, /* turns are granted before the log has been read */
-    MUTANT_NO_SYNC,    /* files are called durable without a sync */
-    MUTANT_NO_SETTLE,  /* snapshots do not wait for the files */
-    MUTANT_NO_NOTE     /* nobody writes down where a file stands */
+    MUTANT_BLIND_SWAP,   /* the state machine accepts whatever the base is */
+    MUTANT_EARLY_ACK,    /* the disk calls writes durable before they are */
+    MUTANT_LOST_VOTE,    /* votes are forgotten by a crash */
+    MUTANT_NO_FENCE,     /* who asks what became of a commit hears: nothing */
+    MUTANT_SAY_FAILED,   /* an unknown outcome is told as a failure */
+    MUTANT_UNREAD_LOG,   /* turns are granted before the log has been read */
+    MUTANT_NO_SYNC,      /* files are called durable without a sync */
+    MUTANT_NO_SETTLE,    /* snapshots do not wait for the files */
+    MUTANT_NO_NOTE,      /* nobody writes down where a file stands */
+    MUTANT_NO_HANDOVER,  /* who stops leaves its groups without a leader */
+    MUTANT_ANY_STORE,    /* a store that is not the member's is welcome */
+    MUTANT_EARLY_VOTER,  /* who joins votes before it has the log */
+    MUTANT_HASTY_CHANGE, /* members change before the leader's term begins */
+    MUTANT_STRAY_VOTE,   /* once somebody was removed, a vote counts for all */
+    MUTANT_NOT_TOLD,     /* nobody tells who belongs to the cluster */
+    MUTANT_OLD_LIST,     /* members change by a registry of long ago */
+    MUTANT_LET_GO        /* who leaves takes with it what only it has */
 };
 
 /* Guard filters that are switched off, a bit each (switch_filters.c). */
@@ -62,15 +71,18 @@ enum sim_filter {
     OFF_W7 = 16,   /* commits beyond what a message checked */
     OFF_W9 = 32,   /* a newer term does not wait for appends */
     OFF_W10 = 64,  /* messages leave before what they promise is durable */
+    OFF_W12 = 256, /* a configuration that is cut off is not taken back */
     OFF_FAIL = 128 /* the core hears of failed appends */
 };
 
 struct sim_plan {
     uint64_t seed;
-    unsigned voters, replicas;
-    bool print;   /* the trace, to stdout */
-    bool readers; /* some sessions seldom write, and hardly rest */
-    bool quiet;   /* no guests and no faults by themselves: a directed run */
+    unsigned voters, replicas; /* at the beginning */
+    unsigned spares;           /* that may join later */
+    bool members;              /* they come and go */
+    bool print;                /* the trace, to stdout */
+    bool readers;              /* some sessions seldom write, and hardly rest */
+    bool quiet; /* no guests and no faults by themselves: a directed run */
     enum sim_mutant mutant;
     unsigned off;       /* enum sim_filter, a mask */
     uint64_t faults_us; /* how long faults happen */
@@ -83,9 +95,11 @@ struct sim_report {
     uint64_t hash; /* of the trace */
     uint64_t events, end_us;
     uint64_t commits, conflicts, failures, unknown, unknown_accepted;
-    uint64_t kills, power_cuts, disk_failures, partitions, one_ways, breaks;
+    uint64_t kills, power_cuts, disk_failures, stops, refusals, partitions,
+        one_ways, breaks;
     uint64_t moments, transfers, elections, stalls, lost, duplicated,
         guests_killed;
+    uint64_t changes, joins, removals, wipes, moves;
     uint64_t images, entries, rereads, retaken, resumed;
     /* snapshots taken and received, as stored; images for files that were too
      * old for their log; files kept aside; syncs of files */
@@ -147,6 +161,8 @@ struct disk {
     uint64_t starts;
     struct store_peer peers[SIM_NODES_MAX];
     unsigned n_peers;
+    bool has_roster;
+    struct roster roster; /* the file members */
     struct disk_group groups[SIM_SHARDS];
     /* of the node's disk as it behaves now */
     uint64_t low_us, high_us;
@@ -165,6 +181,8 @@ void disk_fail(struct sim_node *n);
 void disk_resume(struct sim_node *n);
 /* Index of the group's last snapshot, stored or on its way. */
 uint64_t disk_snapshot_index(const struct sim_node *n, unsigned group);
+/* Another one takes its place. */
+void disk_wipe(struct sim_node *n);
 void disk_free(struct disk *d);
 
 /* ---- net.c --------------------------------------------------------------- */
@@ -254,6 +272,12 @@ struct sim_node {
     struct sim *sim;
     unsigned number; /* 0, 1, ...; its id is one more */
     bool replica, alive, dying, stopped;
+    bool ended;             /* its loop, in an orderly stop */
+    bool founds_as_replica; /* and that is what the founders' flags say */
+    bool out;               /* nobody starts it */
+    bool joins, asking;     /* it is started with -join; it asks */
+    unsigned moves;         /* how often it has changed its address */
+    struct join_answer answer;
     bool mute;     /* dead already: nothing leaves it any more */
     uint64_t life; /* counts starts: events of an earlier life are void */
     struct disk disk;
@@ -265,7 +289,7 @@ struct sim_node {
     uint64_t applied[SIM_SHARDS]; /* index; in this life */
     struct sim_work *work;        /* outstanding uv_queue_work */
     /* this life's */
-    struct options options;
+    const struct transport_options *transport_options;
     struct groups_options hooks; /* as events.c filled them */
     struct store *store;
     struct transport *transport;
@@ -282,16 +306,40 @@ struct sim_node {
 
 extern const char *const sim_db_names[SIM_DBS];
 
+/* Unless it is out. */
 void node_start(struct sim_node *n);
+/* It knows whom to connect to. */
+void node_boot(struct sim_node *n);
 void node_start_after(struct sim_node *n, uint64_t us);
 /* Dies without a word; `power`: what was not synced is lost, too. */
 void node_kill(struct sim_node *n, bool power);
+/* The end of an orderly stop. */
+void node_end(struct sim_node *n);
+/* Does it take sessions? */
+bool node_listens(const struct sim_node *n);
 /* Something happened: its loop goes round soon. */
 void node_turn_soon(struct sim_node *n);
 struct sim_node *sim_node_of(struct node *n);
 struct sim_node *sim_node_id(struct sim *s, uint64_t id);
 struct raft *sim_raft(struct sim_node *n, unsigned group);
 struct filters *sim_filters(struct sim_node *n, unsigned group);
+
+/* ---- members.c ----------------------------------------------------------- */
+
+/* Must it be taken into the cluster before it starts? */
+bool members_must_ask(const struct sim_node *n);
+void members_ask(struct sim_node *n);
+/* It dies while it asks. */
+void members_give_up(struct sim_node *n);
+/* Where it is now: ADDRESS_MAX bytes. */
+void members_address(const struct sim_node *n, char *out);
+/* The options that say who the others are. */
+void members_fill(const struct sim_node *n, struct options *o);
+
+/* ---- orderly.c ----------------------------------------------------------- */
+
+/* SIGTERM; it starts again `again_us` after its end. */
+void node_stop(struct sim_node *n, uint64_t again_us);
 
 /* ---- loop.c -------------------------------------------------------------- */
 
@@ -357,6 +405,32 @@ void check_explain(struct sim *s);
 uint64_t check_txid(struct sim *s, unsigned db);
 uint64_t check_entries(struct sim *s);
 
+/* ---- check_members.c ----------------------------------------------------- */
+
+/* A node writes a configuration into its log. */
+void check_change(struct sim_node *n, unsigned group, uint64_t index,
+                  const struct raft_entry *e);
+/* After a turn. */
+void check_members(struct sim_node *n);
+/* A vote is on its disk; 0: for nobody. */
+void check_voted(struct sim_node *n, unsigned group, uint64_t term,
+                 uint64_t vote);
+void check_elected(struct sim_node *n, unsigned group, uint64_t term);
+/* Its store is lost. */
+void check_wiped(struct sim_node *n);
+/* A connection is made: the node will hear what the other says. */
+void check_listens(struct sim_node *n, const struct sim_node *peer);
+/* As the node that has read most of group 0 has it; NULL: nobody is up. */
+const struct registry *check_registry(struct sim *s);
+/* Are all groups as the registry says, and nobody leaving? */
+bool check_followed(struct sim *s);
+/* So many voters should be there. */
+unsigned check_voters(struct sim *s);
+
+/* ---- operator.c ---------------------------------------------------------- */
+
+void operator_begin(struct sim *s);
+
 /* ---- faults.c, run.c ----------------------------------------------------- */
 
 void faults_begin(struct sim *s);
@@ -364,6 +438,8 @@ void faults_end(struct sim *s);
 /* Something that must survive has just happened on a node: now and then, and
  * while faults happen, it is followed by one. */
 void faults_moment(struct sim_node *n);
+/* The same, of something that does not happen often. */
+void faults_rare_moment(struct sim_node *n);
 
 struct sim {
     struct sim_plan plan;
@@ -379,9 +455,11 @@ struct sim {
     bool forges;       /* leases are forgotten and forged */
     bool faulty, calm; /* faults happen; guests begin nothing by themselves */
     struct db_times times;
-    uint64_t rest_us;   /* between two transactions of a guest, at most */
-    uint64_t answer_us; /* that a guest waits for what became of a commit */
-    unsigned moments;   /* of 1000 are followed by a fault */
+    uint64_t rest_us;    /* between two transactions of a guest, at most */
+    uint64_t answer_us;  /* that a guest waits for what became of a commit */
+    unsigned wiped;      /* nodes whose store is lost, a mask */
+    uint64_t removal_us; /* when one was last asked for */
+    unsigned moments;    /* of 1000 are followed by a fault */
     /* of directed runs: nodes whose snapshots wait, a mask; nobody gives images
      */
     unsigned unsettled;

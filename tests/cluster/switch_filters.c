@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "consensus/filters_in.h"
 #include "consensus/groups_internal.h"
 #include "consensus/raft_peek.h"
 #include "tests/cluster/sim.h"
@@ -64,6 +65,16 @@ static raft_term term_of(const struct raft *r, const char *asked_by)
     return peek_term(r);
 }
 
+/* W12: the core's own way back. */
+static void take_back_members(struct filters *f,
+                              const struct raft_append_entries *ae)
+{
+    if (!off(OFF_W12)) {
+        filters_take_back_members(f, ae);
+    }
+}
+
+#define filters_take_back_members(f, ae) take_back_members(f, ae)
 #define raft_barrier(r, req, cb) append_barrier(r, req, cb)
 #define peek_last_stored(r) last_stored(r)
 #define peek_quorum_has(r, index) quorum_has(r, index)
@@ -117,6 +128,34 @@ static int start_uncapped(struct raft_io *io, unsigned ms, raft_io_tick_cb tick,
 {
     core_recv = recv;
     return on_start(io, ms, tick, recv_uncapped);
+}
+
+/* Somebody was removed: whatever vote comes counts for every voter. */
+static void recv_stray(struct raft_io *io, struct raft_message *m)
+{
+    const struct group *g = filters_of(io)->options.data;
+    uint64_t ids[NODES_MAX];
+    unsigned n = peek_voter_ids(&g->raft, ids, NODES_MAX);
+
+    if (g->all->n_departed > 0 && m->type == RAFT_IO_REQUEST_VOTE_RESULT &&
+        m->request_vote_result.vote_granted &&
+        m->request_vote_result.pre_vote != raft_tribool_true) {
+        for (unsigned i = 0; i < n; i++) {
+            struct raft_message copy = *m;
+            copy.server_id = ids[i];
+            if (ids[i] != m->server_id && ids[i] != g->all->options.node_id) {
+                core_recv(io, &copy);
+            }
+        }
+    }
+    core_recv(io, m);
+}
+
+static int start_stray(struct raft_io *io, unsigned ms, raft_io_tick_cb tick,
+                       raft_io_recv_cb recv)
+{
+    core_recv = recv;
+    return on_start(io, ms, tick, recv_stray);
 }
 
 /* B4: the core hears of appends that failed. */
@@ -185,6 +224,9 @@ void filters_init(struct filters *f, struct raft *raft, struct raft_io *raw,
     }
     if (off(OFF_W3)) {
         f->io.send = send_uncapped;
+    }
+    if (sim_now->plan.mutant == MUTANT_STRAY_VOTE) {
+        f->io.start = start_stray;
     }
     if (off(OFF_W7)) {
         f->io.start = start_uncapped;

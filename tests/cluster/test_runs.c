@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -28,7 +29,8 @@ static uint64_t first_seed(void)
 
 static void nothing_is_lost_in_fifty_runs(void **state)
 {
-    uint64_t commits = 0, deaths = 0, snapshots = 0, installs = 0;
+    uint64_t commits = 0, deaths = 0, stops = 0, members = 0, wipes = 0,
+             snapshots = 0, installs = 0;
 
     (void)state;
     for (uint64_t seed = first_seed(); seed < first_seed() + SEEDS; seed++) {
@@ -39,11 +41,17 @@ static void nothing_is_lost_in_fifty_runs(void **state)
         }
         commits += r.commits;
         deaths += r.kills + r.power_cuts + r.disk_failures;
+        stops += r.stops;
+        members += r.joins + r.removals + r.moves;
+        wipes += r.wipes;
         snapshots += r.snapshots;
         installs += r.installs;
     }
-    assert_true(commits > 50 * SEEDS);   /* they were not idle, */
-    assert_true(deaths > 3 * SEEDS);     /* nor safe, */
+    assert_true(commits > 50 * SEEDS); /* they were not idle, */
+    assert_true(deaths > 3 * SEEDS);   /* nor safe, */
+    assert_true(stops > 2 * SEEDS);
+    assert_true(members > SEEDS);
+    assert_true(wipes > SEEDS / 10);
     assert_true(snapshots > 10 * SEEDS); /* nor did they keep all */
     assert_true(installs > SEEDS);
 }
@@ -64,7 +72,7 @@ static void a_seed_is_a_run(void **state)
 }
 
 /* In a process of its own: a mistake may also end in an assertion. */
-static bool is_noticed(uint64_t seed, enum sim_mutant mutant)
+static bool is_noticed(uint64_t seed, enum sim_mutant mutant, unsigned off)
 {
     struct sim_plan plan = sim_plan_of(seed);
     int status = 0;
@@ -73,6 +81,9 @@ static bool is_noticed(uint64_t seed, enum sim_mutant mutant)
     assert_true(pid >= 0);
     if (pid == 0) {
         plan.mutant = mutant;
+        plan.off = off;
+        signal(SIGSEGV, SIG_DFL); /* cmocka would go on with its tests */
+        signal(SIGABRT, SIG_DFL);
         if (freopen("/dev/null", "w", stderr) == NULL) {
             _exit(0);
         }
@@ -82,15 +93,20 @@ static bool is_noticed(uint64_t seed, enum sim_mutant mutant)
     return status != 0;
 }
 
-static void assert_noticed(enum sim_mutant mutant)
+static void assert_notice(enum sim_mutant mutant, unsigned off)
 {
     for (uint64_t seed = 1; seed <= MUTANT_SEEDS; seed++) {
-        if (is_noticed(seed, mutant)) {
+        if (is_noticed(seed, mutant, off)) {
             print_message("noticed by seed %llu\n", (unsigned long long)seed);
             return;
         }
     }
     fail_msg("not noticed in %d runs", MUTANT_SEEDS);
+}
+
+static void assert_noticed(enum sim_mutant mutant)
+{
+    assert_notice(mutant, 0);
 }
 
 static void a_swap_that_does_not_compare_is_noticed(void **state)
@@ -141,6 +157,42 @@ static void a_sync_that_does_nothing_is_noticed(void **state)
     assert_noticed(MUTANT_NO_SYNC);
 }
 
+static void a_stop_that_hands_nothing_over_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_NO_HANDOVER);
+}
+
+static void a_store_that_was_emptied_and_is_heard_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_ANY_STORE);
+}
+
+static void a_voter_without_the_log_is_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_EARLY_VOTER);
+}
+
+static void members_that_change_too_early_in_a_term_are_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_HASTY_CHANGE);
+}
+
+static void votes_of_nobody_are_noticed(void **state)
+{
+    (void)state;
+    assert_noticed(MUTANT_STRAY_VOTE);
+}
+
+static void members_that_are_not_taken_back_are_noticed(void **state)
+{
+    (void)state;
+    assert_notice(MUTANT_NONE, OFF_W12);
+}
+
 /* Where a file stands is noted so that it need not be kept aside: a matter of
  * room and time, of no transaction. */
 static void a_place_that_is_not_noted_costs_copies_only(void **state)
@@ -174,6 +226,12 @@ int main(void)
         cmocka_unit_test(a_turn_that_shows_an_old_state_is_noticed),
         cmocka_unit_test(a_snapshot_before_the_files_are_durable_is_noticed),
         cmocka_unit_test(a_sync_that_does_nothing_is_noticed),
+        cmocka_unit_test(a_stop_that_hands_nothing_over_is_noticed),
+        cmocka_unit_test(a_store_that_was_emptied_and_is_heard_is_noticed),
+        cmocka_unit_test(a_voter_without_the_log_is_noticed),
+        cmocka_unit_test(members_that_change_too_early_in_a_term_are_noticed),
+        cmocka_unit_test(votes_of_nobody_are_noticed),
+        cmocka_unit_test(members_that_are_not_taken_back_are_noticed),
         cmocka_unit_test(a_place_that_is_not_noted_costs_copies_only),
     };
 

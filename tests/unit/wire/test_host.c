@@ -299,6 +299,7 @@ static void the_kinds_have_the_documented_numbers(void **state)
     assert_int_equal(HOST_LEASE_TAKE, 44);
     assert_int_equal(HOST_LEASE_TABLE, 45);
     assert_int_equal(HOST_PREFER, 56);
+    assert_int_equal(HOST_MEMBERS, 62);
     assert_int_equal(HOST_VERIFY_ASK, 57);
     assert_int_equal(HOST_VERIFY_ANSWER, 58);
 }
