@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct db_times db_times_default = {
@@ -41,6 +42,7 @@ void database_close(struct database *db)
     list_remove(&db->wake_link);
     slot_page_close(db->slot_fd, db->slot);
     checksum_close(&db->checksum);
+    free(db->limbo);
 }
 
 const char *database_state(const struct database *db)

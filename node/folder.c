@@ -39,6 +39,7 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
 {
     char path[PATH_MAX + DB_NAME_MAX + 2], why[TEXT_MAX];
     enum file_kind kind = FILE_MISSING;
+    struct database *db;
     uint32_t page_size;
 
     snprintf(path, sizeof path, "%s/%s", n->options->db_dir, name);
@@ -49,9 +50,9 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
                        (kind != FILE_WAL && kind != FILE_ROLLBACK))) {
         return; /* nothing that is a database, or not yet */
     }
-    if (catalog_add(n, name, path, why, sizeof why) == 0) {
-        catalog_find(n, name)->optional = true;
-        log_info("attached", "db=%s path=%s", name, path);
+    if (catalog_add(n, name, path, &db, why, sizeof why) == 0) {
+        db->optional = true;
+        log_info("attached", "db=%s path=%s", db->name, path);
     } else {
         log_warn("not_attached", "db=%s why=\"%s\"", name, why);
     }

@@ -363,7 +363,7 @@ static int start_all(struct node *n, char *why, size_t size)
         events_init_group(n, i);
     }
     for (unsigned i = 0; rv == 0 && i < o->n_dbs; i++) {
-        rv = catalog_add(n, o->dbs[i].name, o->dbs[i].path, why, size);
+        rv = catalog_add(n, o->dbs[i].name, o->dbs[i].path, NULL, why, size);
     }
     if (rv == 0) {
         rv = catalog_load(n, why, size);
@@ -385,6 +385,7 @@ static void init_handles(struct node *n)
     uv_signal_init(n->loop, &n->sigint);
     n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
     folder_init(n);
+    move_init(n);
     uv_signal_start(&n->sigterm, on_signal, SIGTERM);
     uv_signal_start(&n->sigint, on_signal, SIGINT);
 }
@@ -394,6 +395,7 @@ static void close_handles(struct node *n)
     uv_close((uv_handle_t *)&n->idle, NULL);
     uv_close((uv_handle_t *)&n->timer, NULL);
     folder_close(n);
+    uv_close((uv_handle_t *)&n->move_timer, NULL);
     uv_close((uv_handle_t *)&n->sigterm, NULL);
     uv_close((uv_handle_t *)&n->sigint, NULL);
     uv_run(n->loop, UV_RUN_DEFAULT);

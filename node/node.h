@@ -26,7 +26,12 @@ struct group_state {
     uint64_t former;    /* the last leader but this node; 0: none known */
     uint64_t taking_us; /* when it was last asked for its leases */
     bool caught_up;
-    bool settling;           /* settle.c */
+    bool settling; /* settle.c */
+    struct {
+        uint64_t number, since_us; /* of the move that was seen last */
+        uint64_t sent_us, held_us; /* what was said last */
+        bool ending;
+    } move;                  /* move.c */
     struct list found;       /* found.c */
     uint64_t leader_changes; /* new leaders, as seen here */
 };
@@ -46,6 +51,7 @@ struct node {
     struct list databases;
     uv_fs_event_t folder; /* -db-dir */
     uv_timer_t folder_timer;
+    uv_timer_t move_timer;  /* while a database changes its group */
     struct list awake;      /* databases to look at */
     struct list after_sync; /* the same, when nobody waits for the log */
     struct list letters;    /* host packets to ourselves */
@@ -182,8 +188,8 @@ int join_cluster(const struct options *o, struct roster *r, char *why,
 struct database *catalog_find(const struct node *n, const char *name);
 unsigned catalog_count(const struct node *n);
 /* From now on this database is kept. Returns < 0 with a line in `why`. */
-int catalog_add(struct node *n, const char *name, const char *path, char *why,
-                size_t size);
+int catalog_add(struct node *n, const char *name, const char *path,
+                struct database **out, char *why, size_t size);
 /* Add what was attached before the last stop. */
 int catalog_load(struct node *n, char *why, size_t size);
 int catalog_attach(struct node *n, const char *name, const char *path,
@@ -193,10 +199,35 @@ int catalog_detach(struct node *n, const char *name, char *why, size_t size);
 /* Let it go everywhere; each node puts its file aside. */
 int catalog_drop(struct node *n, const char *name, char *why, size_t size);
 void catalog_dropped(struct node *n, struct database *db);
+/* It may be that a group knows its name already. */
+void catalog_meet(struct node *n, struct database *db);
+/* Here it is called otherwise than in the cluster, which decides. */
+void catalog_rename_step(struct node *n, struct database *db);
 /* DB_REFUSED, for db->why: does the node stop? */
 void catalog_cannot_keep(struct node *n, struct database *db);
 /* Returns true when the database is gone, and freed. */
 bool catalog_step(struct node *n, struct database *db);
+
+/* ---- move.c: databases that change their name and group ---- */
+void move_init(struct node *n);
+/* What the machine of a group says. The first: is the database here? Then it
+ * follows that group, if the group has the newest state of it. */
+bool move_follow(struct group_state *g, struct machine_db *m);
+/* This one is it. */
+void move_attach(struct group_state *g, struct database *db,
+                 struct machine_db *m);
+void move_left(struct group_state *g, struct machine_db *m, uint32_t to);
+void move_changed(struct group_state *g);
+/* Not known to a group, yet not new either: is it still to be found out which
+ * database it follows? */
+bool move_waits(struct node *n, struct database *db);
+bool move_all_caught_up(const struct node *n);
+/* What is due for a database between two groups. */
+void move_step(struct node *n, struct database *db);
+/* Give a database another name, everywhere. Returns 0 when that has begun, or
+ * < 0 with a line in `why`. */
+int move_rename(struct node *n, const char *name, const char *to, char *why,
+                size_t size);
 
 /* ---- folder.c: -db-dir ---- */
 void folder_init(struct node *n);
@@ -235,6 +266,12 @@ bool contact_expect(struct node *n, struct database *db,
                     const struct position *position, uint64_t checksum,
                     uint32_t pages);
 void contact_forget(const struct options *o, const char *name);
+/* Before anything else: which database did the file at db->path follow, and
+ * under which name? Fills db->follows, and db->name if it is another one. */
+void contact_look_up(struct node *n, struct database *db);
+/* db->name is to be `name`, also after a start with flags that name the old
+ * one. False: it could not be written. */
+bool contact_rename(struct node *n, struct database *db, const char *name);
 
 /* ---- image_send.c, image_fetch.c ---- */
 void image_send_ask(struct node *n, struct database *db, uint64_t peer,
@@ -317,6 +354,8 @@ int steer_attach(void *data, const char *name, const char *path, char *why,
                  size_t size);
 int steer_detach(void *data, const char *name, char *why, size_t size);
 int steer_drop(void *data, const char *name, char *why, size_t size);
+int steer_rename(void *data, const char *name, const char *to, char *why,
+                 size_t size);
 
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);

@@ -271,7 +271,9 @@ static void see_database(struct node *n, struct database *db,
     *out = (struct pane_database){
         .name = db->name,
         .path = db->path,
-        .state = waits_for_content(db) ? "empty" : database_state(db),
+        .state = db->m != NULL && db->m->frozen ? "moving"
+                 : waits_for_content(db)        ? "empty"
+                                                : database_state(db),
         .group = db->group,
         .applied_txid = db->applied.txid,
         .applied_hash = db->applied.hash,
@@ -340,6 +342,7 @@ int view_start(struct node *n, char *why, size_t size)
                                           .attach = steer_attach,
                                           .detach = steer_detach,
                                           .drop = steer_drop,
+                                          .rename = steer_rename,
                                           .shuffle = steer_shuffle,
                                           .verify_open = verify_open,
                                           .verify_look = verify_look,

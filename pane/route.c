@@ -28,6 +28,7 @@ static const struct {
     {"/attach/", ROUTE_ATTACH, true},
     {"/detach/", ROUTE_DETACH, true},
     {"/drop/", ROUTE_DROP, true},
+    {"/rename/", ROUTE_RENAME, true},
 };
 
 /* Goes past `prefix`, or returns NULL. */
@@ -146,6 +147,6 @@ int route_parse(const char *path, struct route *out, char *why, size_t size)
              "no such path; there are / /health /info /status /metrics "
              "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID, "
              "/remove/node/ID, /shuffle, /verify/NAME, /attach/NAME?path=PATH, "
-             "/detach/NAME and /drop/NAME");
+             "/detach/NAME, /drop/NAME and /rename/NAME?to=NAME");
     return ERR_NOT_FOUND;
 }

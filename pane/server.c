@@ -116,12 +116,16 @@ static enum MHD_Result remove_node(struct pane *p, struct MHD_Connection *c,
                        json_pack("{s:I}", "removing", (json_int_t)node));
 }
 
+static const char *argument(struct MHD_Connection *c, const char *name)
+{
+    return MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
+}
+
 static enum MHD_Result change_database(struct pane *p, struct MHD_Connection *c,
                                        const struct route *r)
 {
     const struct pane_source *s = p->options.source;
-    const char *path =
-        MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "path");
+    const char *path = argument(c, "path"), *to = argument(c, "to");
     char why[TEXT_MAX] = "";
     int rv;
 
@@ -131,6 +135,13 @@ static enum MHD_Result change_database(struct pane *p, struct MHD_Connection *c,
                                 "/attach/NAME?path=PATH: the path is missing");
         }
         rv = s->attach(s->data, r->name, path, why, sizeof why);
+    } else if (r->kind == ROUTE_RENAME) {
+        if (to == NULL) {
+            return answer_error(c, MHD_HTTP_BAD_REQUEST,
+                                "/rename/NAME?to=NAME: the new name is "
+                                "missing");
+        }
+        rv = s->rename(s->data, r->name, to, why, sizeof why);
     } else {
         rv = r->kind == ROUTE_DETACH
                  ? s->detach(s->data, r->name, why, sizeof why)
@@ -174,6 +185,7 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
     case ROUTE_ATTACH:
     case ROUTE_DETACH:
     case ROUTE_DROP:
+    case ROUTE_RENAME:
         return change_database(p, c, r);
     default:
         return answer_error(c, MHD_HTTP_NOT_FOUND, "no such path");

@@ -1,0 +1,173 @@
+"""Databases that get another name, and with it another group, while programs
+write to them."""
+
+import marmot
+from case import ROWS, Case
+from marmot import eventually
+from pane import ask, command, status
+
+SHARDS = ["-shards", "4"]
+
+
+def names(node):
+    """Of its databases; none while it does not answer."""
+    try:
+        return sorted(d["name"] for d in status(node)["databases"])
+    except OSError:
+        return []
+
+
+def shard(node, name):
+    return next(d["shard"] for d in status(node)["databases"]
+                if d["name"] == name)
+
+
+class Renamed(Case):
+    def begin(self, **options):
+        return self.rows_cluster(3, flags=SHARDS, **options)
+
+    def writer(self, cluster, node, tag, seconds):
+        session = cluster.session(node.id, busy_ms=20000)
+        session.sql("SELECT 1")
+        session.send("rows_until", tag=tag, seconds=seconds)
+        return session, tag
+
+    def assertWrote(self, cluster, writer, longest):
+        """All that was acknowledged is everywhere, and nothing else."""
+        session, tag = writer
+        outcome = session.receive()
+        self.assertEqual(outcome["unknown"], [], tag)
+        self.assertEqual(outcome["refused"], 0, tag)
+        self.assertGreater(len(outcome["acknowledged"]), 10, tag)
+        self.assertLess(outcome["longest"], longest, tag)
+        rows = [(n,) for n in outcome["acknowledged"]]
+        for node in cluster.nodes:
+            self.assertSees(node, rows, f"SELECT n FROM rows WHERE "
+                            f"tag='{tag}' ORDER BY n")
+
+    def rename(self, cluster, old, new, node=1):
+        done = command("rename", old, new, node=cluster[node])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        for each in cluster.nodes:
+            if each.running():
+                self.assertTrue(eventually(lambda n=each: new in names(n)),
+                                each.log())
+                self.assertNotIn(old, names(each))
+
+    def test_programs_write_on_while_it_moves(self):
+        """Through all groups and back, with a writer on each node."""
+        cluster = self.begin()
+        writers = [self.writer(cluster, n, f"w{n.id}", 8)
+                   for n in cluster.nodes]
+        shards, old = set(), "main"
+        for new in ("alpha", "beta", "gamma", "delta", "main", "epsilon"):
+            shards.add(shard(cluster[1], old))
+            self.rename(cluster, old, new, 1 + len(shards) % 3)
+            old = new
+        self.assertGreater(len(shards), 2, shards)
+        for writer in writers:
+            self.assertWrote(cluster, writer, 3)
+        self.assertSamePages(cluster)
+
+    def test_a_restart_with_the_old_flag_follows(self):
+        """Also of a node that was down when it happened."""
+        cluster = self.begin()
+        with cluster.session(1) as session:
+            self.writes(session, "INSERT INTO rows VALUES('a', 1)")
+        for node in cluster.nodes:
+            self.assertSees(node, [("a", 1)], "SELECT * FROM rows")
+        cluster[3].stop()
+        self.rename(cluster, "main", "alpha")
+        with marmot.Session(cluster[1].path()) as session:
+            self.writes(session, "INSERT INTO rows VALUES('b', 2)")
+        cluster[2].stop()
+        for node in (cluster[2], cluster[3]):
+            node.start()
+        for node in cluster.nodes:
+            self.assertSees(node, [(2,)], "SELECT count(*) FROM rows")
+            self.assertTrue(eventually(lambda n=node: names(n) == ["alpha"]),
+                            node.log())
+        self.assertIn("renamed db=main to=alpha", cluster[2].log())
+        self.assertIn("renamed db=main to=alpha", cluster[3].log())
+        with marmot.Session(cluster[3].path()) as session:
+            self.writes(session, "INSERT INTO rows VALUES('c', 3)")
+        self.assertSamePages(cluster)
+        for node in cluster.nodes:
+            self.assertEqual(list(node.folder.glob("*.before*")), [])
+
+    def test_all_are_restarted_with_either_flag(self):
+        """The whole cluster forgets what it had in memory."""
+        cluster = self.begin()
+        self.rename(cluster, "main", "alpha")
+        with marmot.Session(cluster[2].path()) as session:
+            self.writes(session, "INSERT INTO rows VALUES('a', 1)")
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+        for node in cluster.nodes:
+            node.wait_ready()
+            self.assertSees(node, [(1,)], "SELECT count(*) FROM rows")
+        cluster.databases[:] = []
+        for node in cluster.nodes:
+            node.stop()
+        for node in cluster.nodes:
+            node.start("-db-path", f"alpha={node.path()}")
+        for node in cluster.nodes:
+            node.wait_log(r"\bready db=alpha\b")
+        with marmot.Session(cluster[3].path()) as session:
+            self.writes(session, "INSERT INTO rows VALUES('b', 2)")
+        for node in cluster.nodes:
+            self.assertSees(node, [(2,)], "SELECT count(*) FROM rows")
+            self.assertEqual(names(node), ["alpha"])
+
+    def test_the_old_name_is_free_again(self):
+        """Another database takes it, on the same nodes."""
+        cluster = self.begin()
+        self.rename(cluster, "main", "alpha")
+        for node in cluster.nodes:
+            done = command("attach", f"main={node.path('other')}", node=node)
+            self.assertEqual(done.returncode, 0, done.stdout)
+        with marmot.Session(cluster[2].path("other")) as session:
+            self.writes(session, ROWS)
+            self.writes(session, "INSERT INTO rows VALUES('new', 1)")
+        for node in cluster.nodes:
+            self.assertSees(node, [("new", 1)], "SELECT * FROM rows", "other")
+            self.assertSees(node, [], "SELECT * FROM rows")
+        for node in cluster.nodes:
+            node.stop()
+        cluster.databases[:] = []
+        for node in cluster.nodes:
+            node.start("-db-path", f"alpha={node.path()}")
+        for node in cluster.nodes:
+            self.assertTrue(
+                eventually(lambda n=node: n.running() and
+                           names(n) == ["alpha", "main"]), node.log())
+
+    def test_wrong_words_are_refused_and_change_nothing(self):
+        """Each with a message, and the status that a program expects."""
+        cluster = self.cluster(1, databases=("one", "two"), flags=SHARDS)
+        node = cluster[1]
+        for name in ("one", "two"):
+            with marmot.Session(node.path(name)) as session:
+                self.writes(session, "CREATE TABLE t(x)")
+        for path, code, text in (
+                ("/rename/one", 400, "new name is missing"),
+                ("/rename/one?to=", 400, "a name has"),
+                ("/rename/one?to=a%20b", 400, "a name has"),
+                ("/rename/one?to=" + 129 * "x", 400, "a name has"),
+                ("/rename/a%20b?to=x", 400, "a name"),
+                ("/rename/one?to=two", 409, "there is a database two"),
+                ("/rename/one?to=one", 409, "there is a database one"),
+                ("/rename/nothing?to=x", 404, "no database"),
+        ):
+            answer = ask(node, path, "POST")
+            self.assertEqual(answer.status, code, path)
+            self.assertIn(text, answer.body.decode(), path)
+        self.assertEqual(ask(node, "/rename/one?to=x").status, 405)
+        for words in (("rename",), ("rename", "one"), ("rename", "one", "a b"),
+                      ("rename", "one", "x", "y")):
+            done = command(*words, node=node)
+            self.assertEqual(done.returncode, 2, words)
+            self.assertIn("usage", done.stdout)
+        self.assertEqual(names(node), ["one", "two"])
