@@ -126,7 +126,9 @@ void machine_moved(struct machine *m, const struct entry_move *e)
     db = machine_find_uuid(m, &e->db);
     m->moves.active = false;
     m->moves.n_held = 0;
-    if (e->adopted) {
+    if (db == NULL) {
+        m->ignored++; /* a snapshot that was not made by us */
+    } else if (e->adopted) {
         remember(&m->moves);
         m->events->left(m->events->data, db, m->moves.to);
         machine_forget(m, db);

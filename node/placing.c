@@ -250,6 +250,9 @@ enum placing_action placing_next(const struct database *db)
     if (db->placed) {
         return placing_behind(db) ? PLACING_CATCH_UP : PLACING_READY;
     }
+    if (db->m->frozen) {
+        return PLACING_WAIT; /* the log of its new group may tell */
+    }
     if (!has_content(db)) {
         return PLACING_FETCH;
     }

