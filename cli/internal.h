@@ -7,6 +7,7 @@
  *   members.c  remove
  *   databases.c attach, detach, drop
  *   rename.c    rename
+ *   shards.c    shards
  *   backup.c   backup
  *   restore.c  restore
  *   verify.c   verify
@@ -78,6 +79,7 @@ int databases_attach(const struct call *c);
 int databases_detach(const struct call *c);
 int databases_drop(const struct call *c);
 int rename_command(const struct call *c);
+int shards_command(const struct call *c);
 
 /* ---- backup.c, restore.c, verify.c ---- */
 

@@ -102,9 +102,10 @@ static int print_renamed(const struct call *c, const char *name, const char *to)
     if (c->json) {
         printf("{\"database\": \"%s\", \"renamed\": \"%s\"}\n", name, to);
     } else {
-        printf("%s: called %s from now on; the files stay where they are, flags "
-               "that name it should be changed\n",
-               name, to);
+        printf(
+            "%s: called %s from now on; the files stay where they are, flags "
+            "that name it should be changed\n",
+            name, to);
     }
     return 0;
 }
@@ -120,9 +121,10 @@ int rename_command(const struct call *c)
     json_t *answer;
 
     if (c->argc != 2 || !is_name(c->argv[0]) || !is_name(c->argv[1])) {
-        cli_fail("usage: marmot rename OLD NEW (names of 1 to %d characters "
-                 "A-Z a-z 0-9 . _ -)",
-                 DB_NAME_MAX);
+        cli_fail(
+            "usage: marmot rename OLD NEW (names of 1 to %d characters "
+            "A-Z a-z 0-9 . _ -)",
+            DB_NAME_MAX);
         return 2;
     }
     if (find_uuid(c, c->argv[0], uuid) != 0) {
@@ -138,17 +140,20 @@ int rename_command(const struct call *c)
     case STAGE_DONE:
         return print_renamed(c, c->argv[0], c->argv[1]);
     case STAGE_NOT_HERE:
-        return cli_fail("%s is not kept on this node: that it was renamed is "
-                        "shown by those that keep it",
-                        c->argv[0]);
+        return cli_fail(
+            "%s is not kept on this node: that it was renamed is "
+            "shown by those that keep it",
+            c->argv[0]);
     case STAGE_MOVING:
-        return cli_fail("%s is still on its way; it goes on by itself "
-                        "(marmot status)",
-                        c->argv[0]);
+        return cli_fail(
+            "%s is still on its way; it goes on by itself "
+            "(marmot status)",
+            c->argv[0]);
     case STAGE_OTHER:
-        return cli_fail("%s keeps its name: %s was taken meanwhile, or too few "
-                        "nodes were in reach",
-                        c->argv[0], c->argv[1]);
+        return cli_fail(
+            "%s keeps its name: %s was taken meanwhile, or too few "
+            "nodes were in reach",
+            c->argv[0], c->argv[1]);
     default:
         return 1;
     }

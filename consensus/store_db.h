@@ -31,6 +31,9 @@ struct store_db {
 int store_db_open(struct store_db *s, const struct store_options *options,
                   char *why, size_t why_size);
 void store_db_close(struct store_db *s);
+/* Shards of the store in the file, which is not created; 0: none. An SQLite
+ * code. */
+int store_db_shards(const char *path, uint32_t *shards);
 
 /* Single statements, for store_open.c. SQLite codes. */
 int store_db_set(struct store_db *s, const char *key, const void *value,
@@ -38,6 +41,9 @@ int store_db_set(struct store_db *s, const char *key, const void *value,
 int store_db_append(struct store_db *s, const struct store_write *write);
 int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
                       uint64_t vote);
+
+/* STORE_GROUPS. */
+int store_db_grow(struct store_db *s, const struct store_write *w);
 
 /* One transaction of all writes in the list. Returns 0 or an SQLite code; then
  * nothing was written, and the list is as it was. */

@@ -216,23 +216,48 @@ static int prepare(struct store_db *s)
     return rv;
 }
 
-/* Every group begins with the same entry: the configuration. */
+/* New groups: each begins with the same entry, the configuration, or empty. */
+static int begin_groups(struct store_db *s, const struct store_write *w)
+{
+    struct store_write first = {
+        .kind = STORE_APPEND, .index = 1, .entries = w->entries, .n = w->n};
+    int rv = SQLITE_OK;
+
+    for (uint32_t g = w->group; g < w->shards && rv == SQLITE_OK; g++) {
+        s->first[g] = 1;
+        first.group = g;
+        rv = w->n == 0 ? SQLITE_OK : store_db_append(s, &first);
+        if (rv == SQLITE_OK) {
+            rv = store_db_set_meta(s, g, 1, 0);
+        }
+    }
+    return rv;
+}
+
 static int bootstrap(struct store_db *s, const struct store_options *o)
 {
     struct raft_entry entry = {
         .term = 1,
         .type = RAFT_CHANGE,
         .buf = {.base = (void *)(uintptr_t)o->conf, .len = o->conf_len}};
-    struct store_write first = {
-        .kind = STORE_APPEND, .index = 1, .entries = &entry, .n = 1};
-    int rv = SQLITE_OK;
+    const struct store_write all = {
+        .shards = o->shards, .entries = &entry, .n = o->joined ? 0 : 1};
 
-    for (uint32_t g = 0; g < o->shards && rv == SQLITE_OK; g++) {
-        first.group = g;
-        rv = o->joined ? SQLITE_OK : store_db_append(s, &first);
-        if (rv == SQLITE_OK) {
-            rv = store_db_set_meta(s, g, 1, 0);
-        }
+    return begin_groups(s, &all);
+}
+
+int store_db_grow(struct store_db *s, const struct store_write *w)
+{
+    int rv = begin_groups(s, w);
+
+    if (rv == SQLITE_OK) {
+        rv = set_number(s, "shards", w->shards);
+    }
+    if (rv == SQLITE_OK && w->n == 0) {
+        rv = set_number(s, "joined", 1); /* a group may have no entry */
+    }
+    if (rv == SQLITE_OK) {
+        s->shards = w->shards;
     }
     return rv;
 }
@@ -439,7 +464,7 @@ static int open_file(struct store_db *s, const struct store_options *o,
         return rv;
     }
     s->shards = o->shards;
-    s->first = must_alloc(o->shards * sizeof *s->first);
+    s->first = must_alloc(SHARDS_MAX * sizeof *s->first);
     s->next_row = 1;
     if (!fresh) {
         s->next_row = number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
@@ -487,6 +512,29 @@ int store_db_open(struct store_db *s, const struct store_options *options,
     if (rv != 0) {
         store_db_close(s);
     }
+    return rv;
+}
+
+int store_db_shards(const char *path, uint32_t *shards)
+{
+    sqlite3_stmt *st = NULL;
+    sqlite3 *db;
+    int rv = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+
+    *shards = 0;
+    if (rv == SQLITE_OK) {
+        rv = sqlite3_prepare_v2(
+            db, "SELECT value FROM node WHERE key = 'shards'", -1, &st, NULL);
+    }
+    if (rv == SQLITE_OK) {
+        rv = sqlite3_step(st);
+    }
+    if (rv == SQLITE_ROW) {
+        sqlite3_int64 n = sqlite3_column_int64(st, 0);
+        *shards = n > 0 && n <= SHARDS_MAX ? (uint32_t)n : 0;
+    }
+    sqlite3_finalize(st);
+    sqlite3_close(db);
     return rv;
 }
 

@@ -44,7 +44,7 @@ static void propose(struct database *db, struct buf *out)
     }
 }
 
-static void enroll(struct node *n, struct database *db)
+static void enroll_at_home(struct node *n, struct database *db)
 {
     struct entry_enroll e = {.node = db->env->node_id,
                              .page_size = db->page_size,
@@ -69,6 +69,16 @@ static void enroll(struct node *n, struct database *db)
         propose(db, &out);
     }
     buf_close(&out);
+}
+
+static void enroll(struct node *n, struct database *db)
+{
+    /* While groups are added, not every name has a home. */
+    if (!shards_may_enroll(n, db->name)) {
+        db->env->wake_after(db->env->data, db, AGAIN_US / 5);
+        return;
+    }
+    enroll_at_home(n, db);
 }
 
 static void say_holds(struct database *db)

@@ -60,6 +60,13 @@ static void on_left(void *data, struct machine_db *m, uint32_t to)
     move_left(data, m, to);
 }
 
+static void on_shards(void *data, uint32_t shards, bool exact)
+{
+    struct group_state *g = data;
+
+    shards_decided(g->node, shards, exact);
+}
+
 static void on_moving(void *data)
 {
     move_changed(data);
@@ -146,6 +153,7 @@ void events_init_group(struct node *n, unsigned group)
                                         .renamed = on_renamed,
                                         .adopted = on_enrolled,
                                         .left = on_left,
+                                        .shards = on_shards,
                                         .moving = on_moving};
     list_init(&g->found);
     machine_init(&g->machine, &g->events);
@@ -291,6 +299,7 @@ static void on_caught_up(void *data, unsigned group)
     if (move_all_caught_up(n)) {
         for_waiting(n);
     }
+    move_wake(n);
     if (group == 0) {
         name_cluster(n);
         membership_changed(n);

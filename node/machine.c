@@ -127,7 +127,7 @@ static void apply_enroll(struct machine *m, const struct entry_enroll *e)
 {
     struct machine_db *db;
 
-    if (machine_find(m, e->name) != NULL ||
+    if (!machine_is_home(m, e->name) || machine_find(m, e->name) != NULL ||
         machine_find_uuid(m, &e->db) != NULL ||
         m->n_dbs == GROUP_DATABASES_MAX) {
         m->ignored++;
@@ -385,6 +385,9 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
         break;
     case ENTRY_MOVED:
         machine_moved(m, &e.move);
+        break;
+    case ENTRY_SHARDS:
+        machine_shards(m, &e.shards);
         break;
     }
     return 0;

@@ -98,6 +98,9 @@ struct machine_events {
     void (*adopted)(void *data, struct machine_db *db);
     /* It is in group `to` now, or was; freed afterwards. */
     void (*left)(void *data, struct machine_db *db, uint32_t to);
+    /* There are so many groups now. `exact`: the registry is as it was when
+     * that was decided. */
+    void (*shards)(void *data, uint32_t shards, bool exact);
     /* `moves` has changed in any way. */
     void (*moving)(void *data);
 };
@@ -141,6 +144,9 @@ bool machine_token(const struct machine_db *db, uint64_t txid,
 /* The entry by which another group decides about what is frozen here: takes it,
  * or, not `adopt`, refuses it. Appended to `out`; returns 0 or out->err. */
 int machine_encode_adopt(const struct machine *m, bool adopt, struct buf *out);
+
+/* Group 0, while groups are added: has this one nothing more to give away? */
+bool machine_is_done(const struct machine *m, uint32_t group);
 
 bool machine_holds(const struct machine_db *db, uint64_t node);
 

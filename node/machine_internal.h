@@ -22,6 +22,9 @@ void machine_move(struct machine *m, const struct entry_move *e);
 void machine_held(struct machine *m, const struct entry_move *e);
 void machine_adopt(struct machine *m, const struct entry_move *e);
 void machine_moved(struct machine *m, const struct entry_move *e);
+void machine_shards(struct machine *m, const struct entry_shards *e);
+/* May a name begin here, and not only go on? */
+bool machine_is_home(const struct machine *m, const char *name);
 /* A snapshot does not have it any more. */
 void machine_gone(struct machine *m, struct machine_db *db);
 

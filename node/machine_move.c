@@ -69,7 +69,8 @@ void machine_move(struct machine *m, const struct entry_move *e)
     bool here = e->group == m->group;
 
     if (db == NULL || m->moves.active || e->number != m->moves.number + 1 ||
-        (here && machine_find(m, e->name) != NULL)) {
+        (here &&
+         (machine_find(m, e->name) != NULL || !machine_is_home(m, e->name)))) {
         m->ignored++;
         return;
     }
@@ -200,6 +201,7 @@ void machine_adopt(struct machine *m, const struct entry_move *e)
     snapshot_next(&u, &state);
     *d = (struct move_decided){e->group, e->number, false};
     if (e->adopted && machine_find(m, state.name) == NULL &&
+        (!e->renamed || machine_is_home(m, state.name)) &&
         machine_find_uuid(m, &state.db) == NULL &&
         m->n_dbs < GROUP_DATABASES_MAX) {
         d->adopted = true;

@@ -32,6 +32,7 @@
 #define AGAIN_US 300000u    /* a step that is not seen yet is said again */
 #define GIVE_UP_US 5000000u /* the files do not get there: it stays */
 #define SEEK_AGAIN_US 200000u
+#define PAUSE_US 10000000u /* before one that was refused is tried again */
 
 static uint64_t now(const struct node *n)
 {
@@ -378,6 +379,9 @@ static void drive(struct group_state *g, const struct machine_db *m)
 
     if (decided && (due || !g->move.ending)) {
         g->move.ending = true;
+        if (!d->adopted) {
+            g->move.pause_us = now(n) + PAUSE_US;
+        }
         end(g, d->number == v->number && d->adopted);
     } else if (!decided && due && is_safe(n, v, m) &&
                age >= lease_outlived_us(n->env.times.lease_us)) {
@@ -417,8 +421,18 @@ static void on_timer(uv_timer_t *timer)
             step(&n->group[i]);
         }
     }
-    if (active == 0 || n->stopping) {
+    for (unsigned i = 0; shards_active(n) && i < n->options->shards; i++) {
+        shards_drive(&n->group[i]);
+    }
+    if ((active == 0 && !shards_active(n)) || n->stopping) {
         uv_timer_stop(timer);
+    }
+}
+
+void move_wake(struct node *n)
+{
+    if (!n->stopping && !uv_is_active((uv_handle_t *)&n->move_timer)) {
+        uv_timer_start(&n->move_timer, on_timer, 0, LOOK_MS);
     }
 }
 
@@ -460,9 +474,20 @@ void move_changed(struct group_state *g)
         node_wake(n, db);
     }
     /* Also when it is another group's that was decided here. */
-    if (!n->stopping && !uv_is_active((uv_handle_t *)&n->move_timer)) {
-        uv_timer_start(&n->move_timer, on_timer, 0, LOOK_MS);
-    }
+    move_wake(n);
+}
+
+void move_begin(struct group_state *g, const struct machine_db *m,
+                const char *name, unsigned to)
+{
+    struct entry_move e = {
+        .db = m->uuid, .number = g->machine.moves.number + 1, .group = to};
+    struct buf out;
+
+    snprintf(e.name, sizeof e.name, "%s", name);
+    buf_init(&out, PACKET_BYTES_MAX);
+    entry_encode_move(&e, &out);
+    propose(g->node, g->group, &out);
 }
 
 /* ---- by hand ---------------------------------------------------------------
@@ -521,6 +546,13 @@ static int check_rename(struct node *n, const char *name, const char *to,
     if (rv != 0) {
         return rv;
     }
+    if (shards_active(n)) {
+        snprintf(why, size,
+                 "shards are being added: %u databases are still to be moved; "
+                 "try again after that",
+                 shards_to_move(n));
+        return ERR_BUSY;
+    }
     if (g->machine.moves.active) {
         snprintf(why, size,
                  "shard %u is still at work on another database; try again",
@@ -538,22 +570,13 @@ int move_rename(struct node *n, const char *name, const char *to, char *why,
 {
     unsigned target = placement_group(to, n->options->shards);
     int rv = check_rename(n, name, to, target, why, size);
-    struct entry_move e = {.group = target};
-    struct group_state *g;
-    struct buf out;
+    struct group_state *g = group_of(n, name);
 
-    if (rv != 0) {
-        return rv;
+    if (rv == 0) {
+        log_info("rename", "db=%s to=%s shard=%u to_shard=%u", name, to,
+                 g->group, target);
+        move_begin(g, machine_find(&g->machine, name), to, target);
+        FAILPOINT("move.begin");
     }
-    g = group_of(n, name);
-    e.db = machine_find(&g->machine, name)->uuid;
-    e.number = g->machine.moves.number + 1;
-    snprintf(e.name, sizeof e.name, "%s", to);
-    log_info("rename", "db=%s to=%s shard=%u to_shard=%u", name, to, g->group,
-             target);
-    buf_init(&out, PACKET_BYTES_MAX);
-    entry_encode_move(&e, &out);
-    propose(n, g->group, &out);
-    FAILPOINT("move.begin");
-    return 0;
+    return rv;
 }

@@ -92,6 +92,7 @@ void node_turn(struct node *n)
     while (!node_will_sync(n) && (l = list_pop(&n->after_sync)) != NULL) {
         list_push(&n->awake, l);
     }
+    shards_grow(n);
     for (unsigned round = 0; round < ROUNDS_MAX && !is_quiet(n); round++) {
         step_awake(n);
     }
@@ -354,7 +355,7 @@ static int start_all(struct node *n, char *why, size_t size)
     const struct options *o = n->options;
     int rv = 0;
 
-    n->group = calloc(o->shards, sizeof *n->group);
+    n->group = calloc(SHARDS_MAX, sizeof *n->group);
     if (n->group == NULL || fill_env(n) != 0) {
         snprintf(why, size, "out of memory or random numbers");
         return -ENOMEM;

@@ -31,9 +31,10 @@ struct group_state {
         uint64_t number, since_us; /* of the move that was seen last */
         uint64_t sent_us, held_us; /* what was said last */
         bool ending;
-    } move;                  /* move.c */
-    struct list found;       /* found.c */
-    uint64_t leader_changes; /* new leaders, as seen here */
+        uint64_t pause_us, shards_us; /* not before; said last (shards.c) */
+    } move;                           /* move.c */
+    struct list found;                /* found.c */
+    uint64_t leader_changes;          /* new leaders, as seen here */
 };
 
 struct node {
@@ -42,7 +43,12 @@ struct node {
     struct options own_options; /* with what the cluster has decided */
     struct roster roster;       /* as it was at the start */
     struct groups *groups;
-    struct group_state *group; /* [shards] */
+    struct group_state *group; /* [SHARDS_MAX], of which options->shards */
+    struct {
+        unsigned shards; /* there are to be so many groups; 0: no more */
+        struct groups_member members[NODES_MAX];
+        unsigned n_members;
+    } grow; /* shards.c */
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
     struct groups_member members[NODES_MAX]; /* as far as is known now */
@@ -210,6 +216,11 @@ bool catalog_step(struct node *n, struct database *db);
 
 /* ---- move.c: databases that change their name and group ---- */
 void move_init(struct node *n);
+/* Something may be due. */
+void move_wake(struct node *n);
+/* Begin a move of a database of this group, to this name and group. */
+void move_begin(struct group_state *g, const struct machine_db *m,
+                const char *name, unsigned to);
 /* What the machine of a group says. The first: is the database here? Then it
  * follows that group, if the group has the newest state of it. */
 bool move_follow(struct group_state *g, struct machine_db *m);
@@ -228,6 +239,22 @@ void move_step(struct node *n, struct database *db);
  * < 0 with a line in `why`. */
 int move_rename(struct node *n, const char *name, const char *to, char *why,
                 size_t size);
+
+/* ---- shards.c: more groups ---- */
+/* Group 0 has decided that there are so many. */
+void shards_decided(struct node *n, unsigned shards, bool exact);
+/* Begin them, from the turn of the loop. */
+void shards_grow(struct node *n);
+/* What this node has to say to a group that it leads. */
+void shards_drive(struct group_state *g);
+/* Are there groups that have not heard the last of it? */
+bool shards_active(const struct node *n);
+/* How many databases have to go elsewhere. */
+unsigned shards_to_move(const struct node *n);
+/* May this name begin in its group, as far as is known here? */
+bool shards_may_enroll(const struct node *n, const char *name);
+/* Returns 0 when that has begun, or < 0 with a line in `why`. */
+int shards_ask(struct node *n, uint64_t shards, char *why, size_t size);
 
 /* ---- folder.c: -db-dir ---- */
 void folder_init(struct node *n);
@@ -354,6 +381,7 @@ int steer_attach(void *data, const char *name, const char *path, char *why,
                  size_t size);
 int steer_detach(void *data, const char *name, char *why, size_t size);
 int steer_drop(void *data, const char *name, char *why, size_t size);
+int steer_shards(void *data, uint64_t shards, char *why, size_t size);
 int steer_rename(void *data, const char *name, const char *to, char *why,
                  size_t size);
 

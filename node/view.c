@@ -114,6 +114,8 @@ static void see_node(void *data, struct pane_node *out)
     out->bind = o->bind;
     out->advertise = o->advertise;
     out->shards = o->shards;
+    out->growing = shards_active(n);
+    out->to_move = shards_to_move(n);
     out->sessions = n->n_sessions;
     out->log_bytes_max = o->max_log_bytes;
     if (n->groups != NULL) {
@@ -343,6 +345,7 @@ int view_start(struct node *n, char *why, size_t size)
                                           .detach = steer_detach,
                                           .drop = steer_drop,
                                           .rename = steer_rename,
+                                          .shards = steer_shards,
                                           .shuffle = steer_shuffle,
                                           .verify_open = verify_open,
                                           .verify_look = verify_look,

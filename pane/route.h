@@ -23,7 +23,8 @@ enum route_kind {
     ROUTE_ATTACH, /* ?path= */
     ROUTE_DETACH,
     ROUTE_DROP,
-    ROUTE_RENAME /* ?to= */
+    ROUTE_RENAME, /* ?to= */
+    ROUTE_SHARDS  /* ?to= */
 };
 
 struct route {

@@ -154,6 +154,34 @@ static enum MHD_Result change_database(struct pane *p, struct MHD_Connection *c,
                        json_pack("{s:s}", "database", r->name));
 }
 
+/* Decimal digits alone; 0: something else, or none. */
+static uint64_t count_of(const char *text)
+{
+    size_t len = strlen(text);
+
+    return len == 0 || len > 9 || strspn(text, "0123456789") != len
+               ? 0
+               : strtoull(text, NULL, 10);
+}
+
+static enum MHD_Result add_shards(struct pane *p, struct MHD_Connection *c)
+{
+    const struct pane_source *s = p->options.source;
+    const char *to = argument(c, "to");
+    char why[TEXT_MAX] = "";
+    int rv;
+
+    if (to == NULL || count_of(to) == 0) {
+        return answer_error(c, MHD_HTTP_BAD_REQUEST,
+                            "/shards?to=N: N is a positive number");
+    }
+    rv = s->shards(s->data, count_of(to), why, sizeof why);
+    return rv != 0 ? answer_error(c, status_of(rv), why)
+                   : answer_json(c, MHD_HTTP_ACCEPTED,
+                                 json_pack("{s:I}", "shards",
+                                           (json_int_t)count_of(to)));
+}
+
 static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
                              const struct route *r, struct request *request)
 {
@@ -180,6 +208,8 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return move(p, c, r);
     case ROUTE_SHUFFLE:
         return shuffle(p, c);
+    case ROUTE_SHARDS:
+        return add_shards(p, c);
     case ROUTE_REMOVE:
         return remove_node(p, c, r->node);
     case ROUTE_ATTACH:

@@ -29,7 +29,8 @@ enum entry_kind {
     ENTRY_MOVE,        /* it gets another name or begins to go elsewhere */
     ENTRY_HELD,        /* a node's file has what is to go */
     ENTRY_ADOPT,       /* its new group takes it or refuses */
-    ENTRY_MOVED        /* its old group lets it go, or goes on with it */
+    ENTRY_MOVED,       /* its old group lets it go, or goes on with it */
+    ENTRY_SHARDS       /* there are to be more groups */
 };
 
 enum members_action {
@@ -87,7 +88,8 @@ struct entry {
         struct entry_holds holds; /* ENTRY_HOLDS and ENTRY_DROP */
         struct entry_txn txn;     /* ENTRY_TXN and ENTRY_PART */
         struct entry_members members;
-        struct entry_move move; /* the last four kinds */
+        struct entry_move move; /* from ENTRY_MOVE to ENTRY_MOVED */
+        struct entry_shards shards;
     };
 };
 

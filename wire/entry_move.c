@@ -6,7 +6,13 @@
 #include "wire/snapshot.h"
 
 /* Elements of the outer array, kind and version included. */
-enum { MOVE_FIELDS = 6, HELD_FIELDS = 5, ADOPT_FIELDS = 7, MOVED_FIELDS = 5 };
+enum {
+    MOVE_FIELDS = 6,
+    HELD_FIELDS = 5,
+    ADOPT_FIELDS = 7,
+    MOVED_FIELDS = 5,
+    SHARDS_FIELDS = 6
+};
 
 /* ---- rules --------------------------------------------------------------- */
 
@@ -17,6 +23,15 @@ static int valid(unsigned kind, const struct entry_move *e)
     ok = ok && (kind == ENTRY_ADOPT || !uuid_is_none(&e->db));
     ok = ok && (kind != ENTRY_MOVE || db_name_valid(e->name));
     ok = ok && (kind != ENTRY_HELD || e->node > 0);
+    return ok ? 0 : ERR_CORRUPT;
+}
+
+static int valid_shards(const struct entry_shards *e)
+{
+    bool ok = e->action >= SHARDS_BEGIN && e->action <= SHARDS_RULE &&
+              e->from > 0 && e->from <= e->to && e->to <= SHARDS_MAX &&
+              e->group < SHARDS_MAX;
+
     return ok ? 0 : ERR_CORRUPT;
 }
 
@@ -84,6 +99,23 @@ int entry_encode_moved(const struct entry_move *e, struct buf *out)
     return out->err;
 }
 
+int entry_encode_shards(const struct entry_shards *e, struct buf *out)
+{
+    if (out->err == 0) {
+        out->err = valid_shards(e);
+    }
+    if (out->err == 0) {
+        pack_array(out, SHARDS_FIELDS);
+        pack_uint(out, ENTRY_SHARDS);
+        pack_uint(out, ENTRY_VERSION);
+        pack_uint(out, e->action);
+        pack_uint(out, e->group);
+        pack_uint(out, e->from);
+        pack_uint(out, e->to);
+    }
+    return out->err;
+}
+
 /* ---- decoding ------------------------------------------------------------ */
 
 static void unpack_head(struct unpack *u, struct entry_move *e)
@@ -130,4 +162,17 @@ int entry_decode_move(struct unpack *u, unsigned kind, uint32_t fields,
         e->adopted = unpack_bool(u);
     }
     return u->err ? u->err : valid(kind, e);
+}
+
+int entry_decode_shards(struct unpack *u, uint32_t fields,
+                        struct entry_shards *e)
+{
+    if (fields != SHARDS_FIELDS) {
+        return ERR_CORRUPT;
+    }
+    e->action = (enum shards_action)unpack_uint(u, SHARDS_RULE);
+    e->group = (uint32_t)unpack_uint(u, SHARDS_MAX - 1);
+    e->from = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    e->to = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    return u->err ? u->err : valid_shards(e);
 }

@@ -6,7 +6,8 @@
 #include "wire/pack.h"
 
 enum {
-    MOVES_FIELDS = 4,
+    MOVES_FIELDS = 5,
+    GROWTH_FIELDS = 4,
     ACTIVE_FIELDS = 4,
     DECIDED_FIELDS = 3,
     LEFT_FIELDS = 3
@@ -14,7 +15,8 @@ enum {
 
 bool moves_any(const struct moves *m)
 {
-    return m->number > 0 || m->n_decided > 0;
+    return m->number > 0 || m->n_decided > 0 || m->rule_to > 0 ||
+           m->growing_from > 0;
 }
 
 /* ---- encoding ------------------------------------------------------------ */
@@ -51,6 +53,11 @@ void moves_pack(struct buf *out, const struct moves *m)
         pack_uint(out, m->left[i].to);
         pack_uint(out, m->left[i].number);
     }
+    pack_array(out, GROWTH_FIELDS);
+    pack_uint(out, m->rule_from);
+    pack_uint(out, m->rule_to);
+    pack_uint(out, m->growing_from);
+    pack_bin(out, m->done, m->growing_from == 0 ? 0 : sizeof m->done);
 }
 
 /* ---- decoding ------------------------------------------------------------ */
@@ -96,6 +103,26 @@ static void unpack_active(struct unpack *u, struct moves *m)
     unpack_leave(u);
 }
 
+static void unpack_growth(struct unpack *u, struct moves *m)
+{
+    const uint8_t *done;
+    size_t len;
+
+    unpack_array_of(u, GROWTH_FIELDS);
+    m->rule_from = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    m->rule_to = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    m->growing_from = (uint32_t)unpack_uint(u, SHARDS_MAX);
+    done = unpack_bin(u, sizeof m->done, &len);
+    if (done != NULL && len == sizeof m->done) {
+        memcpy(m->done, done, len);
+    }
+    unpack_leave(u);
+    if (m->rule_from > m->rule_to || (m->rule_from == 0) != (m->rule_to == 0) ||
+        (len == sizeof m->done) != (m->growing_from != 0)) {
+        fail(u, ERR_CORRUPT);
+    }
+}
+
 void moves_unpack(struct unpack *u, struct moves *m)
 {
     memset(m, 0, sizeof *m);
@@ -116,6 +143,7 @@ void moves_unpack(struct unpack *u, struct moves *m)
         m->left[i].number = unpack_uint(u, UINT64_MAX);
     }
     unpack_leave(u);
+    unpack_growth(u, m);
     unpack_leave(u);
 }
 

@@ -39,6 +39,12 @@ struct moves {
     unsigned n_decided;
     struct move_left left[MOVES_LEFT_MAX]; /* oldest first */
     unsigned n_left;
+    /* New names must be at home here by both; 0: nobody has said. */
+    uint32_t rule_from, rule_to;
+    /* Group 0: there were so many groups before more were added, and these of
+     * them have nothing any more that must leave; 0: all are through. */
+    uint32_t growing_from;
+    uint8_t done[SHARDS_MAX / 8];
 };
 
 /* Was anything moved yet? Otherwise there is nothing to write. */

@@ -164,6 +164,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case ENTRY_MOVED:
         CHECK(entry_encode_moved(&e.move, &out) == 0);
         break;
+    case ENTRY_SHARDS:
+        CHECK(entry_encode_shards(&e.shards, &out) == 0);
+        break;
     case ENTRY_PART:
     case ENTRY_TXN:
         encode_txn_again(&e, &out);
