@@ -184,7 +184,8 @@ void groups_stop(struct groups *g, unsigned drain_ms,
 void groups_grow(struct groups *g, unsigned shards,
                  const struct groups_member *members, unsigned n);
 
-/* How many groups the store in this folder has; 0: there is none. */
-unsigned groups_stored(const char *folder);
+/* How many groups the store in this folder has; 0: there is none. And how many
+ * it began with. */
+unsigned groups_stored(const char *folder, unsigned *first);
 
 #endif

@@ -90,12 +90,12 @@ void groups_grow(struct groups *g, unsigned shards,
     }
 }
 
-unsigned groups_stored(const char *folder)
+unsigned groups_stored(const char *folder, unsigned *first)
 {
     char path[PATH_MAX + 16];
     uint32_t shards = 0;
 
     snprintf(path, sizeof path, "%s/store.db", folder);
-    (void)store_db_shards(path, &shards);
+    (void)store_db_shards(path, &shards, first);
     return shards;
 }

@@ -32,10 +32,11 @@ static int open_store(struct recover *r, uint64_t node_id, char *why,
                               .node_id = node_id,
                               .members = "",
                               .registered = true};
+    uint32_t first;
     int rv;
 
     snprintf(path, sizeof path, "%s/store.db", r->folder);
-    rv = store_db_shards(path, &o.shards);
+    rv = store_db_shards(path, &o.shards, &first);
     if (o.shards == 0) {
         snprintf(why, size, "%s %s", path,
                  rv == SQLITE_BUSY ? "is in use by a running node; stop it"

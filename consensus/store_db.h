@@ -31,9 +31,9 @@ struct store_db {
 int store_db_open(struct store_db *s, const struct store_options *options,
                   char *why, size_t why_size);
 void store_db_close(struct store_db *s);
-/* Shards of the store in the file, which is not created; 0: none. An SQLite
- * code. */
-int store_db_shards(const char *path, uint32_t *shards);
+/* Shards of the store in the file, which is not created; 0: none. `first`: those
+ * that it began with. An SQLite code. */
+int store_db_shards(const char *path, uint32_t *shards, uint32_t *first);
 
 /* Single statements, for store_open.c. SQLite codes. */
 int store_db_set(struct store_db *s, const char *key, const void *value,

@@ -251,6 +251,11 @@ int store_db_grow(struct store_db *s, const struct store_write *w)
     int rv = begin_groups(s, w);
 
     if (rv == SQLITE_OK) {
+        rv = run(s->db, "INSERT OR IGNORE INTO node"
+                        " SELECT 'first_shards', value FROM node"
+                        " WHERE key = 'shards'");
+    }
+    if (rv == SQLITE_OK) {
         rv = set_number(s, "shards", w->shards);
     }
     if (rv == SQLITE_OK && w->n == 0) {
@@ -515,25 +520,29 @@ int store_db_open(struct store_db *s, const struct store_options *options,
     return rv;
 }
 
-int store_db_shards(const char *path, uint32_t *shards)
+static uint32_t shards_said(sqlite3 *db, const char *sql)
 {
-    sqlite3_stmt *st = NULL;
+    int64_t n = number(db, sql);
+
+    return n > 0 && n <= SHARDS_MAX ? (uint32_t)n : 0;
+}
+
+int store_db_shards(const char *path, uint32_t *shards, uint32_t *first)
+{
     sqlite3 *db;
     int rv = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
 
-    *shards = 0;
+    *shards = *first = 0;
     if (rv == SQLITE_OK) {
-        rv = sqlite3_prepare_v2(
-            db, "SELECT value FROM node WHERE key = 'shards'", -1, &st, NULL);
+        *shards =
+            shards_said(db, "SELECT value FROM node WHERE key = 'shards'");
+        *first = shards_said(
+            db, "SELECT value FROM node WHERE key = 'first_shards'");
+        rv = sqlite3_errcode(db);
     }
-    if (rv == SQLITE_OK) {
-        rv = sqlite3_step(st);
+    if (*first == 0) {
+        *first = *shards;
     }
-    if (rv == SQLITE_ROW) {
-        sqlite3_int64 n = sqlite3_column_int64(st, 0);
-        *shards = n > 0 && n <= SHARDS_MAX ? (uint32_t)n : 0;
-    }
-    sqlite3_finalize(st);
     sqlite3_close(db);
     return rv;
 }

@@ -322,7 +322,7 @@ int membership_find(struct node *n, char *why, size_t size)
 {
     struct options *o = &n->own_options;
     int rv = roster_read(o->raft_path, &n->roster, why, size);
-    unsigned stored;
+    unsigned stored, first;
 
     if (rv != 0 && rv != ERR_NOT_FOUND) {
         return rv;
@@ -342,18 +342,18 @@ int membership_find(struct node *n, char *why, size_t size)
     }
     if (n->roster.n > 0) {
         /* The store counts: the list may be older. */
-        stored = groups_stored(o->raft_path);
+        stored = groups_stored(o->raft_path, &first);
         if (stored == 0) {
-            stored = n->roster.shards;
+            stored = first = n->roster.shards;
         }
-        if (o->shards_given && o->shards > stored) {
+        if (o->shards_given && o->shards != stored && o->shards != first) {
             snprintf(why, size,
                      "the cluster has %u shards and this start says -shards "
                      "%u; more are added by marmot shards N",
                      stored, o->shards);
             return ERR_MISMATCH;
         }
-        if (o->shards_given && o->shards < stored) {
+        if (o->shards_given && o->shards != stored) {
             log_warn("shards",
                      "why=\"the cluster has %u, -shards %u is only of its "
                      "beginning\"",

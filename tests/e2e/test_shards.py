@@ -138,6 +138,7 @@ class More(Case):
         joined.start()
         self.assertTrue(eventually(lambda: has_grown(joined, 16)),
                         joined.log())
+        joined.wait_log(r"\bready db=db0\b")
         with marmot.Session(joined.path("db0")) as session:
             self.writes(session, "INSERT INTO rows VALUES('j', 1)", 20)
         for node in cluster.nodes:
