@@ -207,6 +207,7 @@ void contact_step(struct node *n, struct database *db)
     }
     if (db->caught_up && db->scanned && db->m != NULL) {
         placing_noted(db);
+        move_place(n, db);
     }
     switch (placing_next(db)) {
     case PLACING_WAIT:

@@ -232,8 +232,9 @@ struct database {
         uint32_t pages;
     } base;
     struct position
-        durable;          /* of `applied`, as far as a power loss spares it */
-    bool attached;        /* by hand: not named by a flag */
+        durable; /* of `applied`, as far as a power loss spares it */
+    struct position old_base; /* of the group before (move.c) */
+    bool attached;            /* by hand: not named by a flag */
     bool optional;        /* the node lives on when this file cannot be kept */
     bool detaching, drop; /* on its way out; and the file is put aside */
     bool member;          /* the member file says it was part of this uuid */

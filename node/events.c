@@ -277,6 +277,17 @@ static void caught_up(struct database *db)
     db->env->wake(db->env->data, db);
 }
 
+/* Until then a file may have to be looked for in what the own log named. */
+static bool all_scanned(const struct node *n)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        if (!LIST_ENTRY(l, struct database, link)->scanned) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Who follows what is in none of them must not wait any longer. */
 static void for_waiting(struct node *n)
 {
@@ -294,7 +305,9 @@ static void on_caught_up(void *data, unsigned group)
 
     log_debug("caught_up", "shard=%u", group);
     n->group[group].caught_up = true;
-    found_forget(&n->group[group]);
+    if (all_scanned(n)) {
+        found_forget(&n->group[group]);
+    }
     for_group(n, group, caught_up);
     if (move_all_caught_up(n)) {
         for_waiting(n);

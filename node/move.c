@@ -99,6 +99,14 @@ static void meet(struct group_state *g, struct database *db,
     }
 }
 
+void move_place(struct node *n, struct database *db)
+{
+    for (unsigned i = 0; i < n->options->shards && !db->placed; i++) {
+        found_place(&n->group[i], db, NULL);
+        found_place(&n->group[i], db, &db->old_base);
+    }
+}
+
 /* It goes on in this group. */
 static void change_group(struct group_state *g, struct database *db,
                          struct machine_db *m)
@@ -108,14 +116,13 @@ static void change_group(struct group_state *g, struct database *db,
     log_info("moved", "db=%s name=%s from=%u to=%u txid=%" PRIu64, db->name,
              m->name, db->group, g->group, m->position.txid);
     settle_gone(n, db);
+    db->old_base = db->base.position;
+    move_place(n, db); /* what comes now may be far ahead of the file */
     db->group = g->group;
     placing_switched(db, m);
     end_limbo(db);
     lease_moved(db);
     proposal_moved(db);
-    if (!db->placed) {
-        found_place(g, db, NULL);
-    }
     if (db->placed && db->applied.txid < m->position.txid) {
         settle_note(n, db); /* the log that it was found in may be forgotten */
     }
@@ -220,10 +227,10 @@ void move_left(struct group_state *g, struct machine_db *m, uint32_t to)
     if (copy == NULL) {
         abort();
     }
+    m->frozen = true; /* whatever it was: nothing follows it any more */
     *copy = *m;
     list_init(&copy->link);
     list_init(&copy->parts);
-    copy->frozen = true;
     m->local = NULL;
     end_limbo(db);
     db->limbo = db->m = copy;

@@ -233,6 +233,8 @@ void move_changed(struct group_state *g);
  * database it follows? */
 bool move_waits(struct node *n, struct database *db);
 bool move_all_caught_up(const struct node *n);
+/* Put a scanned file where the own log of any group says that it stands. */
+void move_place(struct node *n, struct database *db);
 /* What is due for a database between two groups. */
 void move_step(struct node *n, struct database *db);
 /* Give a database another name, everywhere. Returns 0 when that has begun, or

@@ -122,6 +122,54 @@ class Renamed(Case):
             self.assertSees(node, [(2,)], "SELECT count(*) FROM rows")
             self.assertEqual(names(node), ["alpha"])
 
+    def test_a_node_that_gets_snapshots_alone_follows(self):
+        """The logs no longer say that it moved, twice, when it comes back;
+        also when both groups' logs are read anew."""
+        cluster = self.rows_cluster(
+            3, flags=[*SHARDS, "-max-log-entries", "16"])
+        self.assertSees(cluster[3], [], "SELECT * FROM rows")
+
+        def write(tag, count, node=1):
+            with marmot.Session(cluster[node].path()) as session:
+                for i in range(count):
+                    self.writes(session,
+                                f"INSERT INTO rows VALUES('{tag}', {i})")
+        write("a", 60)
+        cluster[3].stop()
+        old = "main"
+        for new in ("alpha", "beta", "main2"):
+            self.rename(cluster, old, new)
+            write(new, 80)
+            old = new
+        # Their groups go on, and forget that it was ever there.
+        for name in ("main", "x1", "x2", "x3", "x4", "x5"):
+            for node in cluster.nodes[:2]:
+                done = command("attach", f"{name}={node.path(name + 'x')}",
+                               node=node)
+                self.assertEqual(done.returncode, 0, done.stdout)
+            with marmot.Session(cluster[1].path(name + "x")) as session:
+                self.writes(session, ROWS)
+                for i in range(60):
+                    self.writes(session, f"INSERT INTO rows VALUES('x', {i})")
+        cluster[3].start()
+        self.assertSees(cluster[3], [(300,)], "SELECT count(*) FROM rows",
+                        timeout=30)
+        self.assertTrue(eventually(lambda: "main2" in names(cluster[3])),
+                        cluster[3].log())
+        self.assertNotIn("main", names(cluster[3]))
+        write("back", 30, 3)
+        self.assertSamePages(cluster)
+        self.assertEqual(list(cluster[3].folder.glob("*.before*")), [])
+        self.assertEqual(list(cluster[3].folder.glob("*.dropped*")), [])
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+        for node in cluster.nodes:
+            self.assertSees(node, [(330,)], "SELECT count(*) FROM rows")
+        write("again", 10, 2)
+        self.assertSamePages(cluster)
+
     def test_the_old_name_is_free_again(self):
         """Another database takes it, on the same nodes."""
         cluster = self.begin()
