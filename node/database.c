@@ -77,6 +77,8 @@ void database_why_locked(struct database *db, char *out, size_t size)
         env->why_no_quorum(env->data, db->group, out, size);
     } else if (db->state != DB_READY || db->m == NULL) {
         snprintf(out, size, "the local copy is %s", database_state(db));
+    } else if (db->m->frozen) {
+        snprintf(out, size, "it is on its way to another shard");
     } else if (!placing_majority_holds(db)) {
         snprintf(out, size, "%u of %u voters hold the content so far",
                  db->m->n_holders, env->voters);

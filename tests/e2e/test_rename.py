@@ -220,3 +220,59 @@ class Renamed(Case):
             self.assertEqual(done.returncode, 2, words)
             self.assertIn("usage", done.stdout)
         self.assertEqual(names(node), ["one", "two"])
+
+
+class InFolders(Case):
+    def test_a_file_of_a_folder_keeps_its_name(self):
+        """-db-dir: also after a restart, and nobody makes another file."""
+        cluster = self.cluster(2, databases=(), start=False, flags=SHARDS)
+        for node in cluster.nodes:
+            (node.folder / "dbs").mkdir()
+        marmot.make_database(cluster[1].folder / "dbs" / "main.db", ROWS)
+
+        def start():
+            for node in cluster.nodes:
+                node.start("-db-dir", node.folder / "dbs")
+            for node in cluster.nodes:
+                node.wait_ready()
+
+        def see(rows):
+            for node in cluster.nodes:
+                path = str(node.folder / "dbs" / "main.db")
+                self.assertTrue(
+                    eventually(lambda p=path: marmot.read_plain(
+                        p, "SELECT count(*) FROM rows") == [(rows,)]),
+                    node.log())
+                self.assertEqual(names(node), ["alpha"])
+                self.assertFalse((node.folder / "dbs" / "alpha").exists())
+
+        start()
+        self.assertTrue(eventually(
+            lambda: (cluster[2].folder / "dbs" / "main.db").exists()))
+        for node in cluster.nodes:
+            node.wait_log(r"\bready db=main.db\b")
+        done = command("rename", "main.db", "alpha", node=cluster[1])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertTrue(eventually(lambda: names(cluster[2]) == ["alpha"]),
+                        cluster[2].log())
+        for n in (1, 2):
+            with marmot.Session(cluster[2].folder / "dbs" / "main.db") as s:
+                self.writes(s, f"INSERT INTO rows VALUES('a', {n})")
+            see(n)
+            for node in cluster.nodes:
+                node.stop()
+            start()
+            see(n)
+
+    def test_what_a_program_created_moves_as_well(self):
+        """It was born empty: no majority had to hold its content first."""
+        cluster = self.cluster(3, flags=SHARDS)
+        with marmot.Session(cluster[1].path()) as session:
+            self.writes(session, ROWS)
+        for i, new in enumerate(("a", "b", "c", "main")):
+            done = command("rename", ("main", "a", "b", "c")[i], new,
+                           node=cluster[1 + i % 3])
+            self.assertEqual(done.returncode, 0, done.stdout)
+        with marmot.Session(cluster[2].path()) as session:
+            self.writes(session, "INSERT INTO rows VALUES('a', 1)")
+        self.assertSamePages(cluster)
