@@ -135,10 +135,8 @@ int machine_restore(struct machine *m, const void *bytes, size_t len)
     if (!uuid_is_none(&h.cluster)) {
         cluster = (struct entry_cluster){h.cluster, h.shards};
         machine_apply_cluster(m, &cluster);
-        if (h.shards > m->shards) {
-            m->shards = h.shards;
-            m->events->shards(m->events->data, m->shards, false);
-        }
+        m->shards = h.shards;
+        m->events->shards(m->events->data, m->shards, false);
     }
     if (h.registry.n > 0) {
         m->registry = h.registry;

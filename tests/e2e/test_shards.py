@@ -115,6 +115,39 @@ class More(Case):
             rows[name].add(("b", 2))
         self.assertAllRows(cluster, rows)
 
+    def test_a_node_that_gets_snapshots_alone_has_all_shards(self):
+        """The log no longer says how the new groups began: they come from the
+        others, as to a node that joins. And it counts when another is gone."""
+        cluster = self.begin(NAMES[:8],
+                             ("-shards", "2", "-max-log-entries", "16"))
+        names = NAMES[:8]
+        for name in names:
+            self.assertSees(cluster[3], [], "SELECT * FROM rows", name)
+        cluster[3].stop()
+        self.grow(cluster, 5)
+        self.grow(cluster, 6)
+        rows = {name: {("a", i) for i in range(40)} for name in names}
+        for name in names:
+            with marmot.Session(cluster[2].path(name)) as session:
+                for i in range(40):
+                    self.writes(session, f"INSERT INTO rows VALUES('a', {i})")
+        cluster[3].start()
+        self.assertPlaced(cluster, 6, names)
+        cluster[3].wait_log(r"\bto=6 begin=empty\b")
+        self.assertAllRows(cluster, rows, names)
+        cluster[3].kill()
+        cluster[3].start()
+        self.assertPlaced(cluster, 6, names)
+        cluster[1].kill()
+        for name in names:
+            with marmot.Session(cluster[3].path(name)) as session:
+                self.writes(session, "INSERT INTO rows VALUES('b', 1)", 30)
+            rows[name].add(("b", 1))
+        cluster[1].start()
+        self.assertAllRows(cluster, rows, names)
+        for node in cluster.nodes:
+            self.assertEqual(list(node.folder.glob("*.before*")), [])
+
     def test_a_name_that_is_new_meanwhile_has_one_group(self):
         """It waits for its home, and a node that joins has all shards."""
         cluster = self.begin(NAMES[:4])
