@@ -35,7 +35,8 @@ static bool begin(struct machine *m, const struct entry_shards *e)
 {
     struct moves *v = &m->moves;
 
-    if (m->group != 0 || m->shards == 0 || v->growing_from != 0 ||
+    /* The new groups begin with those who are in the registry. */
+    if (m->group != 0 || m->registry.n == 0 || v->growing_from != 0 ||
         e->from != m->shards || e->to <= e->from) {
         return false;
     }

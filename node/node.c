@@ -421,6 +421,9 @@ static void free_all(struct node *n)
         lease_table_clear(&n->group[i].leases);
         found_forget(&n->group[i]);
     }
+    while ((l = list_pop(&n->growths)) != NULL) {
+        free(l); /* the link is its first member */
+    }
     free(n->group);
 }
 
@@ -469,6 +472,7 @@ int node_run(const struct options *options)
     list_init(&n.stills);
     list_init(&n.scans);
     list_init(&n.verifies);
+    list_init(&n.growths);
     init_handles(&n);
     if (start_all(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);

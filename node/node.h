@@ -44,11 +44,7 @@ struct node {
     struct roster roster;       /* as it was at the start */
     struct groups *groups;
     struct group_state *group; /* [SHARDS_MAX], of which options->shards */
-    struct {
-        unsigned shards; /* there are to be so many groups; 0: no more */
-        struct groups_member members[NODES_MAX];
-        unsigned n_members;
-    } grow; /* shards.c */
+    struct list growths;       /* shards.c: decided, not begun yet */
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
     struct groups_member members[NODES_MAX]; /* as far as is known now */

@@ -34,55 +34,86 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* All nodes that read the entry have the same registry then. */
-static void keep_members(struct node *n)
-{
-    const struct registry *r = &zero(n)->registry;
+/* More groups, and who is in them at first; nobody: they begin empty. Each time
+ * is kept, as a log that is read may tell of several: the first members of each
+ * are those of its own time. */
+struct growth {
+    struct list link;
+    unsigned shards, n_members;
+    struct groups_member members[NODES_MAX];
+};
 
+/* All nodes that read the entry have the same registry then. */
+static void keep_members(struct growth *to, const struct registry *r)
+{
     for (unsigned i = 0; i < r->n; i++) {
         const struct registered *m = &r->members[i];
         if (!m->leaving) {
-            struct groups_member *to = &n->grow.members[n->grow.n_members++];
-            to->id = m->info.id;
-            to->replica = m->info.replica;
+            to->members[to->n_members].id = m->info.id;
+            to->members[to->n_members++].replica = m->info.replica;
         }
     }
-    qsort(n->grow.members, n->grow.n_members, sizeof n->grow.members[0], by_id);
+    qsort(to->members, to->n_members, sizeof to->members[0], by_id);
 }
 
 void shards_decided(struct node *n, unsigned shards, bool exact)
 {
+    struct growth *g;
+
     if (shards <= n->options->shards) {
         return;
     }
-    memset(&n->grow, 0, sizeof n->grow);
-    n->grow.shards = shards;
-    if (exact) {
-        keep_members(n);
+    g = calloc(1, sizeof *g);
+    if (g == NULL) {
+        node_fatal(n, "out of memory"); /* a start says it again */
+        return;
     }
+    g->shards = shards;
+    if (exact) {
+        keep_members(g, &zero(n)->registry);
+    }
+    list_init(&g->link);
+    list_push(&n->growths, &g->link);
     node_wake(n, NULL);
+}
+
+static void begin_groups(struct node *n, const struct growth *g)
+{
+    unsigned from = n->options->shards;
+
+    if (g->shards <= from) {
+        return;
+    }
+    log_info("shards", "from=%u to=%u begin=%s", from, g->shards,
+             g->n_members > 0 ? "with-members" : "empty");
+    for (unsigned i = from; i < g->shards; i++) {
+        events_init_group(n, i);
+    }
+    n->own_options.shards = g->shards;
+    FAILPOINT("shards.grow");
+    groups_grow(n->groups, g->shards, g->members, g->n_members);
 }
 
 void shards_grow(struct node *n)
 {
-    unsigned from = n->options->shards, to = n->grow.shards;
+    unsigned shards = n->options->shards;
+    struct list *l;
 
-    if (to <= from || n->groups == NULL || n->stopping) {
+    if (n->groups == NULL || n->stopping) {
         return;
     }
-    n->grow.shards = 0;
-    log_info("shards", "from=%u to=%u begin=%s", from, to,
-             n->grow.n_members > 0 ? "with-members" : "empty");
-    for (unsigned i = from; i < to; i++) {
-        events_init_group(n, i);
+    while ((l = list_pop(&n->growths)) != NULL) {
+        struct growth *g = LIST_ENTRY(l, struct growth, link);
+        begin_groups(n, g);
+        free(g);
     }
-    n->own_options.shards = to;
-    FAILPOINT("shards.grow");
-    groups_grow(n->groups, to, n->grow.members, n->grow.n_members);
-    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+    if (shards == n->options->shards) {
+        return;
+    }
+    for (l = n->databases.next; l != &n->databases; l = l->next) {
         struct database *db = LIST_ENTRY(l, struct database, link);
         if (db->m == NULL) {
-            db->group = placement_group(db->name, to);
+            db->group = placement_group(db->name, n->options->shards);
             db->caught_up = n->group[db->group].caught_up;
         }
         node_wake(n, db);
@@ -235,7 +266,7 @@ static int check(struct node *n, uint64_t shards, char *why, size_t size)
                  now);
         return ERR_MISMATCH;
     }
-    if (!n->group[0].caught_up || zero(n)->shards == 0) {
+    if (!n->group[0].caught_up || zero(n)->registry.n == 0) {
         snprintf(why, size, "this node has not read shard 0 yet; try again");
         return ERR_BUSY;
     }

@@ -82,6 +82,7 @@ static int begin_cluster(void **state)
     buf_init(&out, PACKET_BYTES_MAX);
     entry_encode_cluster(&e, &out);
     apply(&the->groups[0], &out);
+    the->groups[0].machine.registry.n = 1;
     *state = the;
     return 0;
 }
@@ -125,6 +126,15 @@ static void more_groups_are_decided_once(void **state)
     put_shards(&c->groups[1], SHARDS_BEGIN, 0, FROM, TO);
     assert_int_equal(m->shards, TO);
     assert_int_equal(c->exact, 1);
+}
+
+static void without_members_there_are_no_more_groups(void **state)
+{
+    struct cluster *c = *state;
+
+    c->groups[0].machine.registry.n = 0;
+    put_shards(&c->groups[0], SHARDS_BEGIN, 0, FROM, TO);
+    assert_int_equal(c->groups[0].machine.shards, FROM);
 }
 
 static void it_ends_when_all_old_groups_are_done(void **state)
@@ -261,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(more_groups_are_decided_once),
+        TEST(without_members_there_are_no_more_groups),
         TEST(it_ends_when_all_old_groups_are_done),
         TEST(a_rule_never_goes_back),
         TEST(a_name_begins_only_where_it_is_at_home_by_both),
