@@ -41,6 +41,11 @@ static void on_moved(void *data, struct machine_db *db)
     (void)db;
 }
 
+static void on_members(void *data)
+{
+    (void)data;
+}
+
 static void on_left(void *data, struct machine_db *db, uint32_t to)
 {
     (void)data;
@@ -56,6 +61,7 @@ static void begin_world(struct world *w, uint32_t number)
     w->events.moving = on_moving;
     w->events.renamed = w->events.adopted = on_moved;
     w->events.left = on_left;
+    w->events.members = on_members;
 }
 
 static void put_shards(struct world *w, enum shards_action action,
@@ -83,6 +89,8 @@ static int begin_cluster(void **state)
     entry_encode_cluster(&e, &out);
     apply(&the->groups[0], &out);
     the->groups[0].machine.registry.n = 1;
+    the->groups[0].machine.registry.members[0].info =
+        (struct member_info){.id = 1, .store = {{1}}, .address = "host:1"};
     *state = the;
     return 0;
 }
