@@ -125,8 +125,11 @@ void catalog_meet(struct node *n, struct database *db)
     db->caught_up = n->group[db->group].caught_up;
     for (unsigned i = 0; i < n->options->shards && db->m == NULL; i++) {
         struct group_state *g = &n->group[i];
-        struct machine_db *m = machine_find(&g->machine, db->name);
-        if (m != NULL && m->local == NULL && uuid_is_none(&db->follows)) {
+        struct machine_db *m =
+            uuid_is_none(&db->follows)
+                ? machine_find(&g->machine, db->name)
+                : machine_find_uuid(&g->machine, &db->follows);
+        if (m != NULL && m->local == NULL) {
             move_attach(g, db, m);
         }
     }

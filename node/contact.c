@@ -199,11 +199,11 @@ void contact_step(struct node *n, struct database *db)
     if (db->state == DB_OPENING || db->state == DB_REFUSED) {
         return;
     }
-    if (db->m != NULL && !db->member) {
-        db->member = contact_is_member(n, db);
-    }
     if (move_waits(n, db)) {
         return; /* it is no stranger */
+    }
+    if (db->m != NULL && !db->member) {
+        db->member = contact_is_member(n, db);
     }
     if (db->caught_up && db->scanned && db->m != NULL) {
         placing_noted(db);
