@@ -28,7 +28,7 @@ static int run(sqlite3 *db, const char *sql)
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
-static int64_t number(sqlite3 *db, const char *sql)
+int64_t store_db_number(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *st;
     int64_t value = -1;
@@ -41,7 +41,7 @@ static int64_t number(sqlite3 *db, const char *sql)
     return value;
 }
 
-static int set_number(struct store_db *s, const char *key, uint64_t value)
+int store_db_set_number(struct store_db *s, const char *key, uint64_t value)
 {
     sqlite3_bind_text(s->node, 1, key, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->node, 2, (sqlite3_int64)value);
@@ -145,9 +145,10 @@ static int configure(struct store_db *s)
 static int check_format(struct store_db *s, const char *path, bool *fresh,
                         char *why, size_t why_size)
 {
-    int64_t application = number(s->db, "PRAGMA application_id");
-    int64_t version = number(s->db, "PRAGMA user_version");
-    int64_t things = number(s->db, "SELECT count(*) FROM sqlite_schema");
+    int64_t application = store_db_number(s->db, "PRAGMA application_id");
+    int64_t version = store_db_number(s->db, "PRAGMA user_version");
+    int64_t things =
+        store_db_number(s->db, "SELECT count(*) FROM sqlite_schema");
 
     if (things < 0) {
         return cannot(s, path, sqlite3_errcode(s->db), why, why_size);
@@ -216,57 +217,6 @@ static int prepare(struct store_db *s)
     return rv;
 }
 
-/* New groups: each begins with the same entry, the configuration, or empty. */
-static int begin_groups(struct store_db *s, const struct store_write *w)
-{
-    struct store_write first = {
-        .kind = STORE_APPEND, .index = 1, .entries = w->entries, .n = w->n};
-    int rv = SQLITE_OK;
-
-    for (uint32_t g = w->group; g < w->shards && rv == SQLITE_OK; g++) {
-        s->first[g] = 1;
-        first.group = g;
-        rv = w->n == 0 ? SQLITE_OK : store_db_append(s, &first);
-        if (rv == SQLITE_OK) {
-            rv = store_db_set_meta(s, g, 1, 0);
-        }
-    }
-    return rv;
-}
-
-static int bootstrap(struct store_db *s, const struct store_options *o)
-{
-    struct raft_entry entry = {
-        .term = 1,
-        .type = RAFT_CHANGE,
-        .buf = {.base = (void *)(uintptr_t)o->conf, .len = o->conf_len}};
-    const struct store_write all = {
-        .shards = o->shards, .entries = &entry, .n = o->joined ? 0 : 1};
-
-    return begin_groups(s, &all);
-}
-
-int store_db_grow(struct store_db *s, const struct store_write *w)
-{
-    int rv = begin_groups(s, w);
-
-    if (rv == SQLITE_OK) {
-        rv = run(s->db, "INSERT OR IGNORE INTO node"
-                        " SELECT 'first_shards', value FROM node"
-                        " WHERE key = 'shards'");
-    }
-    if (rv == SQLITE_OK) {
-        rv = set_number(s, "shards", w->shards);
-    }
-    if (rv == SQLITE_OK && w->n == 0) {
-        rv = set_number(s, "joined", 1); /* a group may have no entry */
-    }
-    if (rv == SQLITE_OK) {
-        s->shards = w->shards;
-    }
-    return rv;
-}
-
 static int create(struct store_db *s, const struct store_options *o)
 {
     struct uuid id = o->new_store;
@@ -286,16 +236,16 @@ static int create(struct store_db *s, const struct store_options *o)
         rv = store_db_set(s, "store", id.b, sizeof id.b);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "starts", 0);
+        rv = store_db_set_number(s, "starts", 0);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "node_id", o->node_id);
+        rv = store_db_set_number(s, "node_id", o->node_id);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "shards", o->shards);
+        rv = store_db_set_number(s, "shards", o->shards);
     }
     if (rv == SQLITE_OK && o->joined) {
-        rv = set_number(s, "joined", 1);
+        rv = store_db_set_number(s, "joined", 1);
     }
     if (rv == SQLITE_OK) {
         rv = store_db_set(s, "members", o->members, strlen(o->members));
@@ -304,7 +254,7 @@ static int create(struct store_db *s, const struct store_options *o)
         rv = store_db_set(s, "cluster", o->cluster.b, sizeof o->cluster.b);
     }
     if (rv == SQLITE_OK) {
-        rv = bootstrap(s, o);
+        rv = store_db_bootstrap(s, o);
     }
     return rv == SQLITE_OK ? run(s->db, "COMMIT") : rv;
 }
@@ -447,7 +397,7 @@ static int count_start(struct store_db *s)
     memcpy(&mark, random.b, sizeof mark);
     s->identity.starts = count << STORE_START_BITS |
                          (mark & (((uint64_t)1 << STORE_START_BITS) - 1));
-    return set_number(s, "starts", s->identity.starts);
+    return store_db_set_number(s, "starts", s->identity.starts);
 }
 
 static int open_file(struct store_db *s, const struct store_options *o,
@@ -472,7 +422,8 @@ static int open_file(struct store_db *s, const struct store_options *o,
     s->first = must_alloc(SHARDS_MAX * sizeof *s->first);
     s->next_row = 1;
     if (!fresh) {
-        s->next_row = number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
+        s->next_row =
+            store_db_number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
     }
     rv = fresh ? create(s, o) : prepare(s);
     if (rv == SQLITE_OK) {
@@ -517,33 +468,6 @@ int store_db_open(struct store_db *s, const struct store_options *options,
     if (rv != 0) {
         store_db_close(s);
     }
-    return rv;
-}
-
-static uint32_t shards_said(sqlite3 *db, const char *sql)
-{
-    int64_t n = number(db, sql);
-
-    return n > 0 && n <= SHARDS_MAX ? (uint32_t)n : 0;
-}
-
-int store_db_shards(const char *path, uint32_t *shards, uint32_t *first)
-{
-    sqlite3 *db;
-    int rv = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
-
-    *shards = *first = 0;
-    if (rv == SQLITE_OK) {
-        *shards =
-            shards_said(db, "SELECT value FROM node WHERE key = 'shards'");
-        *first = shards_said(
-            db, "SELECT value FROM node WHERE key = 'first_shards'");
-        rv = sqlite3_errcode(db);
-    }
-    if (*first == 0) {
-        *first = *shards;
-    }
-    sqlite3_close(db);
     return rv;
 }
 

@@ -57,25 +57,6 @@ static enum MHD_Result health(struct pane *p, struct MHD_Connection *c)
     return answer_json(c, status, json);
 }
 
-static unsigned status_of(int rv)
-{
-    switch (rv) {
-    case 0:
-        return MHD_HTTP_ACCEPTED;
-    case ERR_NOT_FOUND:
-        return MHD_HTTP_NOT_FOUND;
-    case ERR_READONLY:
-    case ERR_MISMATCH:
-        return MHD_HTTP_CONFLICT;
-    case -EINVAL:
-    case -ENOENT:
-    case -ENAMETOOLONG:
-        return MHD_HTTP_BAD_REQUEST;
-    default:
-        return MHD_HTTP_SERVICE_UNAVAILABLE;
-    }
-}
-
 static enum MHD_Result move(struct pane *p, struct MHD_Connection *c,
                             const struct route *r)
 {
@@ -85,7 +66,7 @@ static enum MHD_Result move(struct pane *p, struct MHD_Connection *c,
     int rv = s->move(s->data, r->shard, r->node, &from, why, sizeof why);
 
     if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
+        return answer_error(c, changes_status(rv), why);
     }
     return answer_json(
         c, MHD_HTTP_ACCEPTED,
@@ -110,76 +91,10 @@ static enum MHD_Result remove_node(struct pane *p, struct MHD_Connection *c,
     int rv = s->remove(s->data, node, why, sizeof why);
 
     if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
+        return answer_error(c, changes_status(rv), why);
     }
     return answer_json(c, MHD_HTTP_ACCEPTED,
                        json_pack("{s:I}", "removing", (json_int_t)node));
-}
-
-static const char *argument(struct MHD_Connection *c, const char *name)
-{
-    return MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
-}
-
-static enum MHD_Result change_database(struct pane *p, struct MHD_Connection *c,
-                                       const struct route *r)
-{
-    const struct pane_source *s = p->options.source;
-    const char *path = argument(c, "path"), *to = argument(c, "to");
-    char why[TEXT_MAX] = "";
-    int rv;
-
-    if (r->kind == ROUTE_ATTACH) {
-        if (path == NULL) {
-            return answer_error(c, MHD_HTTP_BAD_REQUEST,
-                                "/attach/NAME?path=PATH: the path is missing");
-        }
-        rv = s->attach(s->data, r->name, path, why, sizeof why);
-    } else if (r->kind == ROUTE_RENAME) {
-        if (to == NULL) {
-            return answer_error(c, MHD_HTTP_BAD_REQUEST,
-                                "/rename/NAME?to=NAME: the new name is "
-                                "missing");
-        }
-        rv = s->rename(s->data, r->name, to, why, sizeof why);
-    } else {
-        rv = r->kind == ROUTE_DETACH
-                 ? s->detach(s->data, r->name, why, sizeof why)
-                 : s->drop(s->data, r->name, why, sizeof why);
-    }
-    if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
-    }
-    return answer_json(c, MHD_HTTP_ACCEPTED,
-                       json_pack("{s:s}", "database", r->name));
-}
-
-/* Decimal digits alone; 0: something else, or none. */
-static uint64_t count_of(const char *text)
-{
-    size_t len = strlen(text);
-
-    return len == 0 || len > 9 || strspn(text, "0123456789") != len
-               ? 0
-               : strtoull(text, NULL, 10);
-}
-
-static enum MHD_Result add_shards(struct pane *p, struct MHD_Connection *c)
-{
-    const struct pane_source *s = p->options.source;
-    const char *to = argument(c, "to");
-    char why[TEXT_MAX] = "";
-    int rv;
-
-    if (to == NULL || count_of(to) == 0) {
-        return answer_error(c, MHD_HTTP_BAD_REQUEST,
-                            "/shards?to=N: N is a positive number");
-    }
-    rv = s->shards(s->data, count_of(to), why, sizeof why);
-    return rv != 0 ? answer_error(c, status_of(rv), why)
-                   : answer_json(c, MHD_HTTP_ACCEPTED,
-                                 json_pack("{s:I}", "shards",
-                                           (json_int_t)count_of(to)));
 }
 
 static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
@@ -209,14 +124,14 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
     case ROUTE_SHUFFLE:
         return shuffle(p, c);
     case ROUTE_SHARDS:
-        return add_shards(p, c);
+        return changes_shards(p, c);
     case ROUTE_REMOVE:
         return remove_node(p, c, r->node);
     case ROUTE_ATTACH:
     case ROUTE_DETACH:
     case ROUTE_DROP:
     case ROUTE_RENAME:
-        return change_database(p, c, r);
+        return changes_database(p, c, r);
     default:
         return answer_error(c, MHD_HTTP_NOT_FOUND, "no such path");
     }
