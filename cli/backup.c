@@ -191,7 +191,7 @@ int backup_command(const struct call *c)
         return cli_fail("out of memory");
     }
     b->name = c->argv[0];
-    b->progress = (struct progress){"backup", b->name, 0};
+    b->progress = (struct progress){.what = "backup", .name = b->name};
     snprintf(b->part, sizeof b->part, "%s.part", file);
     b->fd = open(b->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (b->fd < 0) {

@@ -29,17 +29,23 @@ const char cli_help[] =
     "are N\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
     "  marmot verify [DB]...       let all nodes compare their copies\n"
-    "  marmot restore DB FILE      replace its content, on all nodes\n\n"
+    "  marmot restore DB FILE      replace its content, on all nodes\n"
+    "  marmot doctor COMMAND...    will what this program writes be "
+    "replicated?\n"
     "\n  marmot recover -raft-path DIR -node-id N\n"
     "                              of a cluster that has lost its majority for "
     "ever:\n"
-    "                              make a stopped node a cluster of its own\n\n"
+    "                              make a stopped node a cluster of its own\n"
+    "  marmot recover -from FILE [-db NAME] -raft-path DIR -node-id N\n"
+    "                              make FILE the content of a database, on all "
+    "nodes\n\n"
     "  -pane HOST:PORT, -json (for programs), -timeout SECONDS\n";
 
 static const struct {
     const char *name;
     int (*run)(const struct call *c);
-    int arguments; /* -1: looked at by the command */
+    int arguments; /* -1: looked at by the command; -2: what comes after the
+                      first one is no flag of ours either */
 } commands[] = {
     {"status", show_status, 0},       {"info", show_info, 0},
     {"list", show_list, 0},           {"move", lead_move, -1},
@@ -48,6 +54,7 @@ static const struct {
     {"drop", databases_drop, -1},     {"rename", rename_command, -1},
     {"shards", shards_command, -1},   {"backup", backup_command, -1},
     {"restore", restore_command, -1}, {"verify", verify_command, -1},
+    {"doctor", doctor_command, -2},
 };
 
 int cli_fail(const char *format, ...)
@@ -88,7 +95,7 @@ static int bad_timeout(const char *text, unsigned *out)
 }
 
 /* Returns 0, -1 when help was shown, or the exit status. */
-static int parse(int argc, char **argv, struct call *c)
+static int parse(int argc, char **argv, bool in_order, struct call *c)
 {
     static const struct option flags[] = {
         {"pane", required_argument, NULL, 'p'},
@@ -102,7 +109,8 @@ static int parse(int argc, char **argv, struct call *c)
 
     opterr = 0;
     optind = 1;
-    while ((flag = getopt_long_only(argc, argv, ":", flags, NULL)) != -1) {
+    while ((flag = getopt_long_only(argc, argv, in_order ? "+:" : ":", flags,
+                                    NULL)) != -1) {
         switch (flag) {
         case 'p':
             c->pane = optarg;
@@ -136,7 +144,7 @@ static int run(size_t command, int argc, char **argv)
     struct call c = {
         .pane = pane != NULL && pane[0] != '\0' ? pane : "localhost:6010",
         .timeout_s = 30};
-    int rv = parse(argc, argv, &c);
+    int rv = parse(argc, argv, commands[command].arguments == -2, &c);
 
     if (rv != 0) {
         return rv < 0 ? 0 : rv;

@@ -70,9 +70,28 @@ static CURL *prepare(const struct call *c, const char *path,
     return curl;
 }
 
+/* What is done besides asking. */
+struct manner {
+    bool post;
+    bool any; /* an answer 503 counts */
+    void (*tick)(void *arg);
+    void *arg;
+};
+
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
+                       curl_off_t d)
+{
+    const struct manner *how = arg;
+
+    (void)a, (void)b, (void)c, (void)d;
+    how->tick(how->arg);
+    return 0;
+}
+
 /* Returns libcurl's code. */
-static CURLcode perform(const struct call *c, const char *path, bool post,
-                        struct buf *body, long *status)
+static CURLcode perform(const struct call *c, const char *path,
+                        const struct manner *how, struct buf *body,
+                        long *status)
 {
     struct curl_slist *headers;
     CURL *curl = prepare(c, path, &headers);
@@ -84,7 +103,12 @@ static CURLcode perform(const struct call *c, const char *path, bool post,
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)c->timeout_s);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
-    if (post) {
+    if (how->tick != NULL) {
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, how);
+    }
+    if (how->post) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
     }
     rv = curl_easy_perform(curl);
@@ -100,6 +124,9 @@ static void complain(const struct call *c, const json_t *document, long status)
     const char *hint =
         status == 401 ? " (give it in the environment of this command)" : "";
 
+    if (c->quiet) {
+        return;
+    }
     if (why == NULL) {
         cli_fail(
             "%s answers with status %ld and nothing that is understood: "
@@ -112,13 +139,16 @@ static void complain(const struct call *c, const json_t *document, long status)
 
 static void out_of_reach(const struct call *c, CURLcode rv)
 {
-    cli_fail(
-        "cannot reach the pane of a node at %s: %s; name another one with "
-        "-pane HOST:PORT",
-        c->pane, curl_easy_strerror(rv));
+    if (!c->quiet) {
+        cli_fail(
+            "cannot reach the pane of a node at %s: %s; name another one with "
+            "-pane HOST:PORT",
+            c->pane, curl_easy_strerror(rv));
+    }
 }
 
-static json_t *ask(const struct call *c, const char *path, bool post, bool any)
+static json_t *ask(const struct call *c, const char *path,
+                   const struct manner *how)
 {
     json_t *document = NULL;
     struct buf body;
@@ -126,13 +156,13 @@ static json_t *ask(const struct call *c, const char *path, bool post, bool any)
     CURLcode rv;
 
     buf_init(&body, ANSWER_BYTES_MAX);
-    rv = perform(c, path, post, &body, &status);
+    rv = perform(c, path, how, &body, &status);
     if (rv != CURLE_OK) {
         out_of_reach(c, rv);
     } else {
         document = json_loadb((const char *)body.data, body.len, 0, NULL);
         if (document == NULL ||
-            !(status / 100 == 2 || (any && status == 503))) {
+            !(status / 100 == 2 || (how->any && status == 503))) {
             complain(c, document, status);
             json_decref(document);
             document = NULL;
@@ -144,12 +174,19 @@ static json_t *ask(const struct call *c, const char *path, bool post, bool any)
 
 json_t *http_get(const struct call *c, const char *path, bool any)
 {
-    return ask(c, path, false, any);
+    return ask(c, path, &(struct manner){.any = any});
 }
 
 json_t *http_post(const struct call *c, const char *path)
 {
-    return ask(c, path, true, false);
+    return ask(c, path, &(struct manner){.post = true});
+}
+
+json_t *http_post_watched(const struct call *c, const char *path,
+                          void (*tick)(void *arg), void *arg)
+{
+    return ask(c, path,
+               &(struct manner){.post = true, .tick = tick, .arg = arg});
 }
 
 /* ---- a stream of bytes --------------------------------------------------- */

@@ -11,6 +11,8 @@
  *   backup.c   backup
  *   restore.c  restore
  *   verify.c   verify
+ *   doctor*.c  doctor
+ *   library.c  where the libraries are
  *   progress.c how far it is
  *   table.c    columns for people */
 #ifndef CLI_INTERNAL_H
@@ -26,6 +28,7 @@ struct call {
     const char *pane; /* host:port or URL */
     bool json;        /* answers for programs */
     bool yes;         /* nothing is asked back */
+    bool quiet;       /* nothing is said when it fails */
     unsigned timeout_s;
     int argc; /* of the command, without flags */
     char **argv;
@@ -40,6 +43,10 @@ int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * caller lets go; otherwise says what is wrong on stderr and returns NULL. */
 json_t *http_get(const struct call *c, const char *path, bool any);
 json_t *http_post(const struct call *c, const char *path);
+
+/* The same, with a call about once a second while the answer is awaited. */
+json_t *http_post_watched(const struct call *c, const char *path,
+                          void (*tick)(void *arg), void *arg);
 
 /* Takes an answer as it comes. */
 struct http_sink {
@@ -87,14 +94,27 @@ int backup_command(const struct call *c);
 int restore_command(const struct call *c);
 int verify_command(const struct call *c);
 
+/* ---- doctor.c ---- */
+
+int doctor_command(const struct call *c);
+
+/* ---- library.c ---- */
+
+/* Where a library of Marmot is. Returns 0, or 1: nowhere near. */
+int library_find(const char *name, char *out, size_t size);
+
 /* ---- progress.c ---- */
 
-/* "backup main: 45 % of 1.2 GiB" on a terminal, now and then. */
+/* "backup main: 45 % of 1.2 GiB, 80.0 MiB/s" on a terminal, now and then. */
 struct progress {
     const char *what, *name;
-    uint64_t shown_ms;
+    uint64_t shown_ms, begun_ms;
 };
+bool progress_wanted(void);
 void progress_show(struct progress *p, uint64_t done, uint64_t all);
+/* The same in pages. */
+void progress_pages(struct progress *p, uint64_t done, uint64_t all,
+                    uint64_t page_size);
 /* Clear the line. */
 void progress_end(struct progress *p);
 

@@ -72,31 +72,19 @@ static int locate(const struct call *c, struct restore *r)
 
 /* ---- the library --------------------------------------------------------- */
 
-/* Beside this program, as it is built, or in ../lib, as it is installed. */
 static int find_library(char *out, size_t size)
 {
-    static const char *const places[] = {"", "../lib/", "../lib64/"};
     const char *given = getenv("MARMOT_LIBRARY");
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
 
     if (given != NULL) {
         snprintf(out, size, "%s", given);
         return 0;
     }
-    self[n < 0 ? 0 : n] = '\0';
-    slash = strrchr(self, '/');
-    for (size_t i = 0; slash != NULL && i < 3; i++) {
-        snprintf(out, size, "%.*s%slibmarmot.so", (int)(slash - self + 1), self,
-                 places[i]);
-        if (access(out, R_OK) == 0) {
-            return 0;
-        }
-    }
-    return cli_fail(
-        "libmarmot.so is not beside this program: name it in "
-        "MARMOT_LIBRARY");
+    return library_find("libmarmot.so", out, size) == 0
+               ? 0
+               : cli_fail(
+                     "libmarmot.so is not beside this program: name it in "
+                     "MARMOT_LIBRARY");
 }
 
 static int open_door(struct restore *r)
@@ -273,7 +261,7 @@ int restore_command(const struct call *c)
     }
     r.name = c->argv[0];
     r.file = c->argv[1];
-    r.progress = (struct progress){"restore", r.name, 0};
+    r.progress = (struct progress){.what = "restore", .name = r.name};
     rv = locate(c, &r);
     rv = rv == 0 ? open_door(&r) : rv;
     rv = rv == 0 ? open_both(&r) : rv;

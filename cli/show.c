@@ -220,6 +220,21 @@ int show_info(const struct call *c)
     return 0;
 }
 
+/* What is the matter with a copy that cannot be used. */
+static void print_why(const json_t *database)
+{
+    const json_t *writing = json_object_get(database, "writing");
+    const char *why = json_string_value(json_object_get(writing, "locked_why"));
+    char name[32], state[32];
+    const char *is =
+        show_text(json_object_get(database, "copy"), "state", state);
+
+    if (why != NULL && why[0] != '\0' && strcmp(is, "ready") != 0 &&
+        strcmp(is, "empty") != 0) {
+        printf("%s: %s\n", show_text(database, "name", name), why);
+    }
+}
+
 static void print_list(const json_t *databases)
 {
     struct table t;
@@ -238,6 +253,10 @@ static void print_list(const json_t *databases)
         add(&t, d, "path");
     }
     table_print(&t, stdout);
+    json_array_foreach(databases, i, d)
+    {
+        print_why(d);
+    }
 }
 
 int show_list(const struct call *c)

@@ -61,6 +61,52 @@ static void print_nodes(const json_t *answer)
     }
 }
 
+/* ---- how far it is ------------------------------------------------------- */
+
+struct watch {
+    struct call call;
+    struct progress progress;
+};
+
+/* Once a second: the node that was asked knows what the others have read. */
+static void on_tick(void *arg)
+{
+    struct watch *w = arg;
+    json_t *document = http_get(&w->call, "/status", true), *d;
+    size_t i;
+
+    json_array_foreach(json_object_get(document, "databases"), i, d)
+    {
+        const json_t *now = json_object_get(d, "verifying");
+        const char *name = json_string_value(json_object_get(d, "name"));
+        if (json_is_object(now) && name != NULL &&
+            strcmp(name, w->progress.name) == 0) {
+            progress_pages(
+                &w->progress, show_number(now, "read"),
+                show_number(now, "pages"),
+                show_number(json_object_get(d, "copy"), "page_size"));
+        }
+    }
+    json_decref(document);
+}
+
+static json_t *ask(const struct call *c, const char *path, const char *name)
+{
+    struct watch w = {.call = *c, .progress = {.what = "verify", .name = name}};
+    json_t *answer;
+
+    if (c->json || !progress_wanted()) {
+        return http_post(c, path);
+    }
+    w.call.quiet = true;
+    w.call.timeout_s = 5;
+    answer = http_post_watched(c, path, on_tick, &w);
+    progress_end(&w.progress);
+    return answer;
+}
+
+/* ---- asking -------------------------------------------------------------- */
+
 static int verify(const struct call *c, const char *name)
 {
     struct call patient = *c;
@@ -75,7 +121,7 @@ static int verify(const struct call *c, const char *name)
     }
     patient.timeout_s = PATIENCE_S;
     snprintf(path, sizeof path, "/verify/%s", name);
-    answer = http_post(&patient, path);
+    answer = ask(&patient, path, name);
     if (answer == NULL) {
         return 1;
     }

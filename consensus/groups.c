@@ -375,6 +375,12 @@ uint64_t groups_last_index(const struct groups *g, unsigned group)
     return peek_last(&g->groups[group]->raft);
 }
 
+bool groups_is_new(const struct groups *g, unsigned group)
+{
+    assert(group < g->options.shards);
+    return !peek_has_command(&g->groups[group]->raft);
+}
+
 uint64_t groups_term(const struct groups *g, unsigned group)
 {
     assert(group < g->options.shards);

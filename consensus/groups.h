@@ -117,6 +117,10 @@ uint64_t groups_leader(const struct groups *g, unsigned group);
 /* Last index applied here; last index in the leader's own log. */
 uint64_t groups_applied(const struct groups *g, unsigned group);
 uint64_t groups_last_index(const struct groups *g, unsigned group);
+/* Has nobody ever proposed anything, as far as this node's log tells? Of a node
+ * that was elected that is the truth, whatever has been committed: it has all
+ * of that. False when it cannot be told at once. */
+bool groups_is_new(const struct groups *g, unsigned group);
 /* The newest term this node has heard of; it votes in no older one. */
 uint64_t groups_term(const struct groups *g, unsigned group);
 /* The voters by the newest configuration in this node's log, NODES_MAX at most:

@@ -16,6 +16,9 @@ static_assert(sizeof(void *) != 8 || offsetof(struct raft, state) == 208,
 static_assert(sizeof(void *) != 8 || sizeof(struct raft) == 656,
               "raft_peek.c knows libraft 0.15.0 only");
 
+/* Configurations and barriers of a few elections. */
+#define COMMAND_LOOK_MAX 64u
+
 enum { PROBE, PIPELINE, SNAPSHOT }; /* raft_progress.state */
 
 raft_term peek_term(const struct raft *r)
@@ -74,6 +77,23 @@ raft_index peek_last(const struct raft *r)
     size_t n = entries_in_memory(&r->log);
 
     return n > 0 ? r->log.offset + n : r->log.snapshot.last_index;
+}
+
+bool peek_has_command(const struct raft *r)
+{
+    const struct raft_entry *entry;
+    raft_index index = peek_first(r);
+
+    if (index != 1 || peek_last(r) > COMMAND_LOOK_MAX) {
+        return true;
+    }
+    while ((entry = entry_at(&r->log, index)) != NULL) {
+        if (entry->type == RAFT_COMMAND) {
+            return true;
+        }
+        index++;
+    }
+    return false;
 }
 
 raft_term peek_term_of(const struct raft *r, raft_index index)

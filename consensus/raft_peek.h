@@ -20,6 +20,8 @@ raft_index peek_commit(const struct raft *r);
 raft_index peek_applied(const struct raft *r);
 raft_index peek_first(const struct raft *r); /* in memory; may be last + 1 */
 raft_index peek_last(const struct raft *r);
+/* Is there a command in the log, or was there, as far as is seen at once? */
+bool peek_has_command(const struct raft *r);
 raft_index peek_last_stored(const struct raft *r);
 bool peek_transferring(const struct raft *r);
 

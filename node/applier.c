@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/batch.h"
 #include "node/job.h"
+#include "vfs/image.h"
 
 #define BATCH_BYTES (16u << 20) /* encoded, per job */
 #define BATCH_COUNT 4096u       /* transactions per job */
@@ -191,9 +193,15 @@ void applier_open(struct node *n, struct database *db, bool convert)
 struct batch_job {
     struct job job;
     struct list pending;
-    bool created;     /* the file is new and now needs to be opened */
-    uint32_t damaged; /* a page of the file; 0: none */
+    bool created;         /* the file is new and now needs to be opened */
+    uint32_t damaged;     /* a page of the file; 0: none */
+    char aside[PATH_MAX]; /* a copy of what was replaced; "": none */
 };
+
+static bool is_ordered(const struct list *l)
+{
+    return LIST_ENTRY(l, struct pending, link)->ordered;
+}
 
 static void run_batch(struct job *job)
 {
@@ -209,6 +217,13 @@ static void run_batch(struct job *job)
         return;
     }
     job->rv = apply_check_identity_lately(db->apply);
+    if (job->rv == 0 && is_ordered(b->pending.next)) {
+        job->rv = image_keep_aside(db->path, db->apply, b->aside);
+        if (job->rv != 0) {
+            b->aside[0] = '\0'; /* the name may be that of another one */
+        }
+        FAILPOINT("file.aside");
+    }
     if (job->rv == 0) {
         job->rv =
             batch_apply(db->apply, &db->checksum, &b->pending, &b->damaged);
@@ -231,6 +246,9 @@ static void batch_failed(struct batch_job *b)
     int rv = b->job.rv;
 
     put_back(db, &b->pending);
+    if (b->aside[0] != '\0') {
+        unlink(b->aside); /* it is made again */
+    }
     if (rv == ERR_BUSY) {
         retry_after(db, RETRY_US);
     } else if (rv == ERR_FULL || rv == -ENOSPC) {
@@ -266,9 +284,22 @@ static void batch_done(struct job *job)
         pending_free(db, p);
     }
     db->full_said = false;
+    if (b->aside[0] != '\0') {
+        log_info("kept_aside",
+                 "db=%s path=%s why=\"marmot recover -from has put another "
+                 "content in its place\"",
+                 db->name, b->aside);
+    }
     /* A new file is opened and scanned as any other. */
     db->look_again = b->created;
     free(b);
+}
+
+/* One that puts another content in place is alone. */
+static bool may_come_along(const struct batch_job *b, const struct list *l)
+{
+    return list_empty(&b->pending) ||
+           (!is_ordered(b->pending.next) && !is_ordered(l));
 }
 
 static void start_batch(struct node *n, struct database *db)
@@ -284,7 +315,8 @@ static void start_batch(struct node *n, struct database *db)
     }
     list_init(&b->pending);
     while (count < BATCH_COUNT && bytes < BATCH_BYTES &&
-           !list_empty(&db->pending)) {
+           !list_empty(&db->pending) &&
+           may_come_along(b, list_first(&db->pending))) {
         struct list *l = list_pop(&db->pending);
         struct pending *p = LIST_ENTRY(l, struct pending, link);
         for (unsigned i = 0; i < p->n_entries; i++) {
@@ -297,7 +329,7 @@ static void start_batch(struct node *n, struct database *db)
      * they change may have to come from the disk, though. */
     started = now(db);
     if (db->apply != NULL && bytes <= HERE_BYTES &&
-        started >= db->slow_until_us) {
+        !is_ordered(b->pending.next) && started >= db->slow_until_us) {
         job_run_here(n, db, &b->job, run_batch, batch_done);
         if (now(db) - started > SLOW_US) {
             db->slow_until_us = now(db) + SLOW_FOR_US;

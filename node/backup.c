@@ -21,7 +21,7 @@
 struct pane_backup {
     struct list link; /* in node->backups */
     struct node *node;
-    struct database *db;
+    struct database *db;        /* NULL: failed, and it may go */
     struct page_reader *reader; /* NULL: WAITING, or failed */
     struct pane_backup_head head;
     void (*wake)(void *arg);
@@ -45,12 +45,19 @@ static void drop_reader(struct pane_backup *b)
     }
 }
 
+/* Its database, which may wait for this to let go, is not used any more. */
+static void let_go(struct pane_backup *b)
+{
+    list_remove(&b->still.link);
+    drop_reader(b);
+    node_wake(b->node, b->db);
+    b->db = NULL;
+}
+
 static void backup_free(struct pane_backup *b)
 {
     list_remove(&b->link);
-    list_remove(&b->still.link);
-    drop_reader(b);
-    node_wake(b->node, b->db); /* its stop may wait for this */
+    let_go(b);
     free(b->bytes);
     free(b);
 }
@@ -58,7 +65,7 @@ static void backup_free(struct pane_backup *b)
 static void fail(struct pane_backup *b, int rv)
 {
     b->rv = rv;
-    drop_reader(b);
+    let_go(b);
     b->wake(b->arg);
 }
 
@@ -178,10 +185,11 @@ static void on_done(uv_work_t *w, int status)
     b->next += b->count;
     b->len = (size_t)b->count * b->head.page_size;
     b->at = 0;
-    if (b->node->sessions_closed) {
-        b->rv = ERR_CLOSED;
-        drop_reader(b);
-    } else if (b->rv != 0) {
+    if (b->node->sessions_closed || b->db->detaching) {
+        fail(b, ERR_CLOSED);
+        return;
+    }
+    if (b->rv != 0) {
         log_warn("backup_failed", "db=%s why=\"%s\"", b->db->name,
                  err_str(b->rv));
     }

@@ -19,6 +19,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/order.h"
 #include "vfs/image.h"
 #include "vfs/slot_word.h"
 
@@ -172,6 +173,7 @@ int catalog_add(struct node *n, const char *name, const char *path,
         return rv;
     }
     list_push(&n->databases, &db->link);
+    order_load(n, db);
     catalog_meet(n, db);
     if (out != NULL) {
         *out = db;
@@ -372,8 +374,9 @@ void catalog_rename_step(struct node *n, struct database *db)
 {
     const struct database *other;
 
+    /* An order is kept by the old name until it is done. */
     if (db->m == NULL || db->job != NULL || db->limbo != NULL ||
-        strcmp(db->name, db->m->name) == 0) {
+        db->order != NULL || strcmp(db->name, db->m->name) == 0) {
         return;
     }
     other = catalog_find(n, db->m->name);

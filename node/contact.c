@@ -1,6 +1,7 @@
 /* First contact and return: what a database that is not READY needs next.
  *
  * The decision is placing_next; here it is carried out. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/order.h"
 #include "vfs/image.h"
 
 #define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
@@ -18,13 +20,16 @@
 static bool due(struct database *db)
 {
     uint64_t t = db->env->now_us(db->env->data);
+    uint64_t leader = db->env->leader(db->env->data, db->group);
 
-    if (db->entry_sent_us != 0 && t - db->entry_sent_us < AGAIN_US) {
+    if (db->entry_sent_us != 0 && leader == db->entry_leader &&
+        t - db->entry_sent_us < AGAIN_US) {
         db->env->wake_after(db->env->data, db,
                             AGAIN_US - (t - db->entry_sent_us));
         return false;
     }
     db->entry_sent_us = t;
+    db->entry_leader = leader; /* one that leads no more may have dropped it */
     db->env->wake_after(db->env->data, db, AGAIN_US);
     return true;
 }
@@ -62,6 +67,7 @@ static void enroll_at_home(struct node *n, struct database *db)
     memcpy(e.name, db->name, sizeof e.name);
     e.db = db->enroll_uuid;
     db->state = DB_ENROLLING;
+    db->why[0] = '\0';
     buf_init(&out, PACKET_BYTES_MAX);
     if (entry_encode_enroll(&e, &out) == 0) {
         log_info("enrolling", "db=%s pages=%u page_size=%u", db->name, e.pages,
@@ -146,6 +152,52 @@ static void repair(struct node *n, struct database *db)
     start_fetch(n, db, false);
 }
 
+/* `why`, in the log once and in the status until it changes. */
+static void cannot_enroll(struct database *db, const char *why)
+{
+    if (strcmp(db->why, why) != 0) {
+        snprintf(db->why, sizeof db->why, "%s", why);
+        log_error("not_enrolled", "db=%s path=%s shard=%u why=\"%s\"", db->name,
+                  db->path, db->group, why);
+    }
+    db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US);
+}
+
+static bool group_is_full(const struct node *n, const struct database *db)
+{
+    return n->group[db->group].machine.n_dbs >= GROUP_DATABASES_MAX;
+}
+
+static void say_group_full(struct database *db)
+{
+    char why[512];
+
+    snprintf(why, sizeof why,
+             "shard %u has %u databases, which is the most, and the name of "
+             "this one decides that it belongs there: drop others of that "
+             "shard (marmot status shows them), give this one another name, "
+             "or begin a cluster with more -shards",
+             db->group, GROUP_DATABASES_MAX);
+    cannot_enroll(db, why);
+}
+
+/* A voter may be about to bring it. */
+static void say_stranger(struct database *db)
+{
+    uint64_t t = db->env->now_us(db->env->data);
+
+    if (db->entry_sent_us == 0) {
+        db->entry_sent_us = t;
+    }
+    if (t - db->entry_sent_us >= REPAIR_AGAIN_US) {
+        cannot_enroll(db,
+                      "the cluster does not know this database, and this node "
+                      "is a replica, which only follows: bring it on a voter");
+    } else {
+        db->env->wake_after(db->env->data, db, REPAIR_AGAIN_US);
+    }
+}
+
 /* There is nothing to compare with, and nobody to say what is meant. */
 static void say_other_is_empty(struct database *db)
 {
@@ -164,6 +216,7 @@ static void say_other_is_empty(struct database *db)
 /* The log has nothing between where the file stands and what comes next. */
 static void catch_up(struct node *n, struct database *db)
 {
+    assert(db->m != NULL);
     log_warn("behind",
              "db=%s path=%s txid=%" PRIu64 " cluster_txid=%" PRIu64
              " why=\"the log no longer has what is missing here; it is fetched "
@@ -186,6 +239,9 @@ static void step_ready(struct database *db)
 
 void contact_step(struct node *n, struct database *db)
 {
+    if (order_step(n, db)) {
+        return;
+    }
     if (db->state == DB_READY) {
         step_ready(db);
         if (db->state == DB_READY) {
@@ -212,11 +268,18 @@ void contact_step(struct node *n, struct database *db)
     switch (placing_next(db)) {
     case PLACING_WAIT:
         break;
+    case PLACING_STRANGER:
+        say_stranger(db);
+        break;
     case PLACING_CONVERT:
         applier_open(n, db, true);
         break;
     case PLACING_ENROLL:
-        enroll(n, db);
+        if (group_is_full(n, db)) {
+            say_group_full(db);
+        } else {
+            enroll(n, db);
+        }
         break;
     case PLACING_READY:
         become_ready(n, db);
@@ -231,6 +294,7 @@ void contact_step(struct node *n, struct database *db)
         start_fetch(n, db, false);
         break;
     case PLACING_COMPARE:
+        assert(db->m != NULL);
         if (db->m->page_size == 0) {
             say_other_is_empty(db);
         } else {

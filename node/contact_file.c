@@ -15,6 +15,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/order.h"
 
 #define SUFFIX ".member"
 #define FILE_PATH_BYTES (PATH_MAX + 200)
@@ -81,6 +82,9 @@ static bool write_member(FILE *f, const char *cluster, const char *uuid,
     bool ok = fprintf(f, "cluster %s\n%s %s\npath %s\n", cluster,
                       member ? "database" : "expects", uuid, db->path) > 0;
 
+    ok = (db->page_size == 0 ||
+          fprintf(f, "page_size %" PRIu32 "\n", db->page_size) > 0) &&
+         ok;
     ok = write_state(f, "state", &db->noted) && ok;
     ok = write_state(f, "coming", &db->coming) && ok;
     return fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
@@ -157,6 +161,7 @@ void contact_forget(const struct options *o, const char *name)
 
     member_path(o, name, path);
     unlink(path);
+    order_remove(o->raft_path, name);
 }
 
 /* ---- at the start -------------------------------------------------------- */
@@ -251,7 +256,7 @@ void contact_look_up(struct node *n, struct database *db)
 
 bool contact_rename(struct node *n, struct database *db, const char *name)
 {
-    char old[DB_NAME_MAX + 1];
+    char old[DB_NAME_MAX + 1], path[FILE_PATH_BYTES];
     struct said said;
     bool known = read_file(n->options, db->name, &said);
 
@@ -263,7 +268,8 @@ bool contact_rename(struct node *n, struct database *db, const char *name)
     }
     FAILPOINT("move.renamed");
     if (known) {
-        contact_forget(n->options, old);
+        member_path(n->options, old, path);
+        unlink(path);
     }
     return true;
 }

@@ -40,6 +40,7 @@ void database_close(struct database *db)
     pending_drop(db, UINT64_MAX);
     proposal_free(db);
     list_remove(&db->wake_link);
+    free(db->order);
     slot_page_close(db->slot_fd, db->slot);
     checksum_close(&db->checksum);
     free(db->limbo);
@@ -52,6 +53,10 @@ const char *database_state(const struct database *db)
         [DB_ENROLLING] = "enrolling", [DB_FETCHING] = "fetching",
         [DB_READY] = "ready",         [DB_REFUSED] = "refused",
     };
+
+    if (db->m == NULL && db->state == DB_PLACING && db->why[0] != '\0') {
+        return "not-enrolled";
+    }
     return names[db->state];
 }
 
@@ -67,14 +72,18 @@ void database_why_locked(struct database *db, char *out, size_t size)
     const struct db_env *env = db->env;
 
     out[0] = '\0';
-    if (env->replica) {
-        snprintf(out, size, "this node is a replica");
-    } else if (db->state == DB_REFUSED) {
+    if (db->state == DB_REFUSED || (db->m == NULL && db->why[0] != '\0')) {
         snprintf(out, size, "%s", db->why);
+    } else if (env->replica) {
+        snprintf(out, size, "this node is a replica");
     } else if (database_disk_full(db, out, size)) {
         return;
     } else if (!env->quorum_fresh(env->data, db->group)) {
         env->why_no_quorum(env->data, db->group, out, size);
+    } else if (db->ordered.wanted) {
+        snprintf(out, size,
+                 "marmot recover -from: the file is on its way into the "
+                 "cluster");
     } else if (db->state != DB_READY || db->m == NULL) {
         snprintf(out, size, "the local copy is %s", database_state(db));
     } else if (db->m->frozen) {

@@ -152,6 +152,17 @@ struct session {
 
 /* In tokens no guest counts so far: from here on the numbers are the node's. */
 #define FENCE_SEQUENCE (1ull << 63)
+/* And from here on those of an order (order.h): every node keeps aside what
+ * such a transaction replaces. */
+#define ORDER_SEQUENCE (FENCE_SEQUENCE | 1ull << 62)
+
+/* Is it one of the attempts of that order? */
+static inline bool token_of_order(const struct token *t, uint64_t node,
+                                  uint64_t number)
+{
+    return t->node == node && t->start == number &&
+           t->sequence >= ORDER_SEQUENCE;
+}
 
 /* A transaction that this node is trying to have accepted. At most one per
  * database; it outlives its session when the outcome is not known yet. */
@@ -193,6 +204,7 @@ struct pending {
     uint64_t checksum;
     uint32_t db_pages, page_size;
     bool brings_pages;
+    bool ordered; /* what it replaces is kept aside */
     unsigned n_entries;
     struct {
         uint8_t *bytes;
@@ -201,6 +213,7 @@ struct pending {
 };
 
 struct image_fetch;
+struct order;
 
 struct database {
     struct list link; /* in the node's list */
@@ -250,7 +263,13 @@ struct database {
         bool note; /* where the file stands is written down */
         struct position upto;
         uint64_t since_us, said_us;
-    } settle;        /* settle.c: the file must be durable up to there */
+    } settle;            /* settle.c: the file must be durable up to there */
+    struct order *order; /* marmot recover -from; NULL: there is none */
+    struct {
+        bool wanted; /* not accepted yet: the file is in no state of the log */
+        bool asks, builds; /* for the lease; the transaction */
+        uint64_t number;
+    } ordered;
     bool look_again; /* the file may hold more than we recorded: rescan */
     bool compare;    /* first contact: compare the image with the file */
     struct list pending;
@@ -306,7 +325,8 @@ struct database {
     } lease;
     uint64_t next_session;
 
-    uint64_t entry_sent_us; /* our last ENROLL or HOLDS */
+    uint64_t entry_sent_us; /* our last ENROLL or HOLDS, */
+    uint64_t entry_leader;  /* and to whom */
     struct uuid enroll_uuid;
     bool wake_queued;
     struct list wake_link;
@@ -423,8 +443,9 @@ void placing_noted(struct database *db);
 /* Returns what must be done now for a database that is not READY. */
 enum placing_action {
     PLACING_WAIT,
-    PLACING_ENROLL,  /* propose ENTRY_ENROLL for what is here */
-    PLACING_CONVERT, /* rollback mode: convert, then enroll */
+    PLACING_ENROLL,   /* propose ENTRY_ENROLL for what is here */
+    PLACING_STRANGER, /* content that a replica cannot bring */
+    PLACING_CONVERT,  /* rollback mode: convert, then enroll */
     PLACING_READY,
     PLACING_FETCH,        /* nothing here: fetch an image */
     PLACING_CATCH_UP,     /* too old: fetch the pages that differ */

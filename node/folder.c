@@ -35,6 +35,20 @@ static bool is_candidate(const char *name)
     return true;
 }
 
+static void say_full(const char *name)
+{
+    static bool said;
+
+    if (!said) {
+        said = true;
+        log_error("not_attached",
+                  "db=%s why=\"a node has at most %d databases: this file and "
+                  "all others that come are not replicated; move databases to "
+                  "another node or detach some\"",
+                  name, DATABASES_MAX);
+    }
+}
+
 static void add_from_folder(struct node *n, const char *name, bool must_exist)
 {
     char path[PATH_MAX + DB_NAME_MAX + 2], why[TEXT_MAX];
@@ -43,14 +57,16 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
     uint32_t page_size;
 
     snprintf(path, sizeof path, "%s/%s", n->options->db_dir, name);
-    if (catalog_find(n, name) != NULL || catalog_count(n) >= DATABASES_MAX) {
+    if (catalog_find(n, name) != NULL) {
         return;
     }
     if (must_exist && (file_classify(path, &kind, &page_size) != 0 ||
                        (kind != FILE_WAL && kind != FILE_ROLLBACK))) {
         return; /* nothing that is a database, or not yet */
     }
-    if (catalog_add(n, name, path, &db, why, sizeof why) == 0) {
+    if (catalog_count(n) >= DATABASES_MAX) {
+        say_full(name);
+    } else if (catalog_add(n, name, path, &db, why, sizeof why) == 0) {
         db->optional = true;
         log_info("attached", "db=%s path=%s", db->name, path);
     } else {

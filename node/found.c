@@ -86,7 +86,7 @@ void found_place(struct group_state *g, struct database *db,
     struct position at = {0};
     bool known = from != NULL;
 
-    if (db->placed || !db->scanned || db->m == NULL) {
+    if (db->placed || !db->scanned || db->m == NULL || db->ordered.wanted) {
         return;
     }
     if (known) {

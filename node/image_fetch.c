@@ -27,6 +27,8 @@
 
 #define SILENT_US 3000000u
 #define RETRY_US 200000u
+#define SOON_US 10000u /* at first, then twice as long each time */
+#define SOON_MAX 5u
 #define CLAIM_US 20000u      /* the slot is looked at again */
 #define ALIVE_US 2000000u    /* we are busy, and still there */
 #define GIVE_UP_US 15000000u /* nobody helps with damage */
@@ -91,12 +93,15 @@ static uint64_t next_member(struct node *n, struct image_fetch *f,
     return 0;
 }
 
-/* At first one that is known to have had the content: when a database is new,
- * most do not. */
+/* At first those that are known to have had the content: when a database is
+ * new, most do not. */
 static uint64_t whom_to_ask(struct node *n, const struct database *db)
 {
     struct image_fetch *f = db->fetch;
-    uint64_t id = f->turn == 0 ? next_member(n, f, db->m) : 0;
+    bool first = f->turn == 0 || f->soon;
+    uint64_t id = first ? next_member(n, f, db->m) : 0;
+
+    f->soon = false;
 
     return id != 0 ? id : next_member(n, f, NULL);
 }
@@ -331,9 +336,13 @@ void image_fetch_prepared(struct node *n, struct database *db, int rv)
 void image_fetch_no(struct node *n, struct database *db, uint64_t peer,
                     const struct host_image *m)
 {
+    struct image_fetch *f = db->fetch;
+
     (void)n;
-    if (is_ours(db, peer, m->id) && db->fetch->state != FETCH_INSTALLING) {
-        ask_later(db, RETRY_US);
+    if (is_ours(db, peer, m->id) && f->state != FETCH_INSTALLING) {
+        /* Who has it may not have read yet that it was enrolled. */
+        f->soon = f->refusals < SOON_MAX;
+        ask_later(db, f->soon ? SOON_US << f->refusals++ : RETRY_US);
     }
 }
 

@@ -32,6 +32,8 @@ struct image_fetch {
     uint64_t heard_us, spoke_us;
     uint64_t helped_us;          /* a node had something for us */
     unsigned turn;               /* which member is asked next */
+    unsigned refusals;           /* after which it was asked again soon, */
+    bool soon;                   /* as just now */
     struct image_writer *writer; /* a new file, or */
     struct image_patch *patch;   /* in place; both outlive the sender */
     bool in_place;

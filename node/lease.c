@@ -173,7 +173,7 @@ static void maybe_release(struct database *db)
     held = now(db) - db->lease.since_us;
     if (held < times->quantum_us) {
         wake_after(db, times->quantum_us - held);
-    } else if (slot_claim(db) && slot_is_free(db)) {
+    } else if (slot_claim(db) && slot_is_free(db) && !db->ordered.builds) {
         release(db);
     }
 }
@@ -190,7 +190,8 @@ void lease_yield(struct database *db)
 
 static bool is_used(struct database *db)
 {
-    if (db->owner != NULL || db->keeper != NULL || !list_empty(&db->waiters)) {
+    if (db->owner != NULL || db->keeper != NULL || db->ordered.asks ||
+        !list_empty(&db->waiters)) {
         db->lease.used_us = now(db);
     }
     return db->lease.used_us != 0 &&
@@ -204,7 +205,8 @@ static bool is_due(struct database *db)
     uint64_t left = is_valid(db) ? db->lease.until_us - now(db) : 0;
 
     if (!db->lease.held) {
-        return !list_empty(&db->waiters) || proposal_waits(db);
+        return !list_empty(&db->waiters) || proposal_waits(db) ||
+               db->ordered.asks;
     }
     if (!is_used(db) && !proposal_waits(db)) {
         return false;

@@ -11,7 +11,8 @@
  *   old -> new leader  TABLE    what is held; nothing is granted any more
  *
  * All of them may be lost: whoever waits asks again. A new leader that gets no
- * TABLE waits until whatever was granted before has run out. */
+ * TABLE waits until whatever was granted before has run out, if anything was.
+ */
 #include "node/node.h"
 
 #define AGAIN_US 20000u /* between two of the same question, at least */
@@ -94,6 +95,15 @@ static void ask_former(struct group_state *g, uint64_t now)
     }
 }
 
+/* Who asks for a lease has read that its database was enrolled, so that entry
+ * was committed before any grant, and whoever is elected later has it. */
+static bool nobody_had_any(const struct group_state *g)
+{
+    const struct node *n = g->node;
+
+    return n->groups != NULL && groups_is_new(n->groups, g->group);
+}
+
 void leases_leader_changed(struct group_state *g, uint64_t leader,
                            uint64_t term)
 {
@@ -105,8 +115,7 @@ void leases_leader_changed(struct group_state *g, uint64_t leader,
         g->former = leader != 0 ? leader : g->former;
         return;
     }
-    /* Nobody led before the first term. */
-    if (term > 1) {
+    if (term > 1 && !nobody_had_any(g)) {
         opens += lease_outlived_us(lease_us(g));
     }
     reign_begin(&g->reign, term);

@@ -351,6 +351,9 @@ void verify_heard(struct node *n, uint64_t peer, const void *payload,
                   size_t len);
 int verify_open(void *data, const char *name, void (*wake)(void *arg),
                 void *arg, struct pane_verify **out, char *why, size_t size);
+/* How far those of this database are that were asked here. */
+void verify_progress(const struct node *n, const struct database *db,
+                     uint64_t *read, uint64_t *pages);
 bool verify_look(struct pane_verify *v,
                  void (*each)(void *arg, const struct pane_verified *one),
                  void *arg);

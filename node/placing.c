@@ -61,6 +61,7 @@ static void keep(struct database *db, const struct machine_accept *a)
     p->db_pages = a->txn->db_pages;
     p->page_size = a->txn->pages.page_size;
     p->brings_pages = a->txn->pages.count > 0 || a->txn->parts > 0;
+    p->ordered = a->txn->token.sequence >= ORDER_SEQUENCE;
     for (struct list *l = a->parts->next; l != a->parts; l = l->next) {
         struct machine_part *part = LIST_ENTRY(l, struct machine_part, link);
         keep_entry(db, p, part->bytes, part->len);
@@ -81,7 +82,7 @@ void placing_applied(struct database *db, const struct position *position,
 static bool matches(const struct database *db, uint64_t checksum,
                     uint32_t pages)
 {
-    return db->scanned && db->checksum.sum == checksum &&
+    return db->scanned && !db->ordered.wanted && db->checksum.sum == checksum &&
            db->checksum.pages == pages;
 }
 
@@ -176,6 +177,9 @@ void placing_accepted(struct database *db, const struct machine_accept *a)
     if (db->placed && a->position.txid <= db->applied.txid) {
         return; /* an image has brought more than we have read */
     }
+    if (token_of_order(&a->txn->token, db->env->node_id, db->ordered.number)) {
+        db->ordered.wanted = false;
+    }
     if (!following && matches(db, a->txn->checksum, a->txn->db_pages)) {
         pending_drop(db, UINT64_MAX);
         placing_applied(db, &a->position, a->txn->checksum, a->txn->db_pages);
@@ -227,11 +231,11 @@ static bool has_content(const struct database *db)
 
 static enum placing_action unknown_name(const struct database *db)
 {
-    if (db->kind == FILE_ROLLBACK) {
-        return db->env->replica ? PLACING_WAIT : PLACING_CONVERT;
+    if (db->env->replica) { /* follows only */
+        return has_content(db) ? PLACING_STRANGER : PLACING_WAIT;
     }
-    if (db->env->replica) {
-        return PLACING_WAIT; /* follows only */
+    if (db->kind == FILE_ROLLBACK) {
+        return PLACING_CONVERT;
     }
     if (has_content(db) || !list_empty(&db->waiters)) {
         return PLACING_ENROLL;

@@ -12,10 +12,12 @@
 #include "base/err.h"
 #include "consensus/recover.h"
 #include "node/node.h"
+#include "node/recover_from.h"
 #include "wire/entry.h"
 
 struct recovery {
     const char *raft_path;
+    const char *from, *name; /* a file that becomes the truth; NULL */
     uint64_t node_id;
     bool yes;
     struct roster roster;
@@ -24,12 +26,18 @@ struct recovery {
 
 static const char usage[] =
     "usage: marmot recover -raft-path DIR -node-id N [-yes]\n"
+    "       marmot recover -from FILE [-db NAME] -raft-path DIR -node-id N "
+    "[-yes]\n"
     "\n"
     "For a cluster that has lost the majority of its nodes for ever: makes "
     "node "
     "N,\nwhich must not run, a cluster of its own. The others join it then, "
     "each "
-    "with an\nempty -raft-path and -join.\n";
+    "with an\nempty -raft-path and -join.\n"
+    "\n"
+    "With -from: FILE, an SQLite database, becomes the content of NAME on all "
+    "nodes as\nsoon as node N, which must not run now, is started and the "
+    "cluster has a majority.\nWhat each node had is kept aside.\n";
 
 /* ---- flags --------------------------------------------------------------- */
 
@@ -56,6 +64,8 @@ static int parse(int argc, char **argv, struct recovery *r)
     static const struct option flags[] = {
         {"raft-path", required_argument, NULL, 'r'},
         {"node-id", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},
+        {"db", required_argument, NULL, 'd'},
         {"yes", no_argument, NULL, 'y'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -67,6 +77,10 @@ static int parse(int argc, char **argv, struct recovery *r)
     while ((flag = getopt_long_only(argc, argv, ":", flags, NULL)) != -1) {
         if (flag == 'r') {
             r->raft_path = optarg;
+        } else if (flag == 'f') {
+            r->from = optarg;
+        } else if (flag == 'd') {
+            r->name = optarg;
         } else if (flag == 'y') {
             r->yes = true;
         } else if (flag == 'h') {
@@ -81,7 +95,8 @@ static int parse(int argc, char **argv, struct recovery *r)
             return 2;
         }
     }
-    if (r->raft_path == NULL || r->node_id == 0 || optind < argc) {
+    if (r->raft_path == NULL || r->node_id == 0 || optind < argc ||
+        (r->name != NULL && r->from == NULL)) {
         fputs(usage, stderr);
         return 2;
     }
@@ -215,6 +230,27 @@ static int recover(struct recovery *r, struct recover *store)
     return 0;
 }
 
+/* Whoever only follows proposes nothing. */
+static int make_truth(const struct recovery *r)
+{
+    const struct recover_from from = {.raft_path = r->raft_path,
+                                      .node_id = r->node_id,
+                                      .file = r->from,
+                                      .name = r->name,
+                                      .yes = r->yes};
+
+    for (unsigned i = 0; i < r->roster.n; i++) {
+        if (r->roster.members[i].id == r->node_id &&
+            r->roster.members[i].replica) {
+            (void)complain("-from",
+                           "this node is a replica: give it to a "
+                           "voter");
+            return 1;
+        }
+    }
+    return recover_from(&from);
+}
+
 int recover_run(int argc, char **argv)
 {
     static struct recovery r;
@@ -238,7 +274,7 @@ int recover_run(int argc, char **argv)
         fprintf(stderr, "marmot: %s\n", why);
         return 1;
     }
-    status = recover(&r, store);
+    status = r.from != NULL ? make_truth(&r) : recover(&r, store);
     recover_close(store);
     return status;
 }

@@ -15,6 +15,7 @@
 struct pane_verify {
     struct list link; /* in node->verifies */
     struct node *node;
+    struct uuid db;
     uint64_t id;
     void (*wake)(void *arg);
     void *arg;
@@ -105,6 +106,7 @@ int verify_open(void *data, const char *name, void (*wake)(void *arg),
         return -ENOMEM;
     }
     v->node = n;
+    v->db = db->m->uuid;
     memcpy(&v->id, random.b, sizeof v->id);
     v->wake = wake;
     v->arg = arg;
@@ -133,6 +135,31 @@ void verify_heard(struct node *n, uint64_t peer, const void *payload,
                 v->nodes[i].heard_us = n->env.now_us(n);
                 v->nodes[i].silent = false;
             }
+        }
+    }
+}
+
+/* Who has not answered yet has about as many pages as there are here. */
+static void add_progress(const struct pane_verify *v, uint32_t about,
+                         uint64_t *read, uint64_t *pages)
+{
+    for (unsigned i = 0; i < v->n; i++) {
+        const struct verify_answer *a = &v->nodes[i].answer;
+        bool waits = a->state == VERIFY_WORKING && !v->nodes[i].silent;
+        *read += a->done;
+        *pages += waits && a->pages == 0 ? about : a->pages;
+    }
+}
+
+void verify_progress(const struct node *n, const struct database *db,
+                     uint64_t *read, uint64_t *pages)
+{
+    *read = *pages = 0;
+    for (const struct list *l = n->verifies.next; l != &n->verifies;
+         l = l->next) {
+        const struct pane_verify *v = LIST_ENTRY(l, struct pane_verify, link);
+        if (db->m != NULL && uuid_equal(&v->db, &db->m->uuid)) {
+            add_progress(v, db->applied_pages, read, pages);
         }
     }
 }

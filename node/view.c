@@ -36,7 +36,8 @@ static uint64_t lag_of(const struct database *db)
 /* A name that nobody has brought content for is not late. */
 static bool waits_for_content(const struct database *db)
 {
-    return db->state == DB_PLACING && db->caught_up && db->m == NULL;
+    return db->state == DB_PLACING && db->caught_up && db->m == NULL &&
+           db->why[0] == '\0';
 }
 
 static bool lagging(const struct node *n, char *why, size_t size)
@@ -297,6 +298,7 @@ static void see_database(struct node *n, struct database *db,
         .checkpoints = db->checkpoints,
         .image_percent = image_fetch_percent(db)};
     fill_known(n, db, out);
+    verify_progress(n, db, &out->verify_read, &out->verify_pages);
 }
 
 static void see_databases(void *data,

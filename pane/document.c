@@ -144,17 +144,27 @@ static json_t *counts_of(const struct pane_database *d)
                      integer(d->checkpoints));
 }
 
+static json_t *verifying_of(const struct pane_database *d)
+{
+    return d->verify_pages == 0
+               ? json_null()
+               : json_pack("{s:o, s:o}", "pages", integer(d->verify_pages),
+                           "read", integer(d->verify_read));
+}
+
 static void add_database(void *arg, const struct pane_database *d)
 {
     json_array_append_new(
-        arg, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-                       "name", answer_string(d->name), "path",
-                       answer_string(d->path), "shard", integer(d->group),
-                       "uuid", string_or_null(d->uuid), "position",
-                       d->known ? position(d->txid, d->hash) : json_null(),
-                       "lag", integer(lag(d)), "lag_queued",
-                       integer(d->waiting_txns), "copy", copy_of(d), "writing",
-                       writing_of(d), "counts", counts_of(d)));
+        arg,
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+                  "s:o}",
+                  "name", answer_string(d->name), "path",
+                  answer_string(d->path), "shard", integer(d->group), "uuid",
+                  string_or_null(d->uuid), "position",
+                  d->known ? position(d->txid, d->hash) : json_null(), "lag",
+                  integer(lag(d)), "lag_queued", integer(d->waiting_txns),
+                  "copy", copy_of(d), "writing", writing_of(d), "counts",
+                  counts_of(d), "verifying", verifying_of(d)));
 }
 
 json_t *document_status(const struct pane_source *s)

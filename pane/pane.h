@@ -88,6 +88,8 @@ struct pane_database {
     uint64_t images_sent, images_received, checkpoints;
     int image_percent; /* of one that arrives; -1: none does */
     const char *why;   /* why it cannot be written now, or "" */
+    /* Of a verification that was asked here, on all nodes; 0: none goes on. */
+    uint64_t verify_pages, verify_read;
 };
 
 struct pane_counters {

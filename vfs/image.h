@@ -57,6 +57,11 @@ void image_writer_cancel(struct image_writer *w);
 /* Free, and leave what was received for image_writer_resume. */
 void image_writer_keep(struct image_writer *w);
 
+/* Keep a copy of the database that `a` has open, as it is now, as
+ * `path.before-marmot-<time>`, the name written to `aside` (PATH_MAX bytes).
+ * Call while nothing is being written. ERR_FULL when there is no room. */
+int image_keep_aside(const char *path, struct apply *a, char *aside);
+
 /* Remove what a writer left: the database at `path` needs no image. */
 void image_forget(const char *path);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vfs/apply.h"
+#include "vfs/image.h"
 #include "vfs/image_internal.h"
 
 #define ASIDE_NAMES_MAX 100
@@ -107,6 +108,23 @@ int aside_by_copy(const struct image_writer *w, struct page_reader *r,
     }
     if (err != 0) {
         unlink(aside);
+    }
+    return err;
+}
+
+int image_keep_aside(const char *path, struct apply *a, char *aside)
+{
+    struct image_writer w = {.path = path, .page_size = apply_page_size(a)};
+    uint64_t bytes = (uint64_t)apply_pages(a) * w.page_size;
+    struct page_reader *r;
+    int err = image_room(path, bytes);
+
+    if (err == 0) {
+        err = page_reader_open(a, &r);
+    }
+    if (err == 0) {
+        err = aside_by_copy(&w, r, aside);
+        page_reader_close(r);
     }
     return err;
 }

@@ -167,6 +167,7 @@ void contact_step(struct node *node, struct database *db)
     }
     switch (placing_next(db)) {
     case PLACING_WAIT:
+    case PLACING_STRANGER:
     case PLACING_CONVERT:
         break;
     case PLACING_ENROLL:

@@ -2,7 +2,11 @@
 -db-dir."""
 
 import glob
+import http.client
+import json
 import os
+import subprocess
+import time
 
 import marmot
 from case import ROWS, Case
@@ -125,6 +129,165 @@ class ByHand(Case):
         asked = command("drop", "extra", node=node)
         self.assertEqual(asked.returncode, 1)
         self.assertIn("nothing was done", asked.stdout)
+
+
+class WhileItIsRead(Case):
+    """Detached in the middle of a backup or a verification: those of this
+    database end, those of another one go on as if nothing had happened."""
+
+    LARGE = """CREATE TABLE rows(tag, n);
+        CREATE TABLE large AS SELECT randomblob(30000000) AS x;"""
+
+    def large(self, n=1):
+        cluster = self.cluster(n, start=False)
+        for name in ("main", "extra"):
+            marmot.make_database(cluster[1].path(name), self.LARGE)
+        cluster.start()
+        for node in cluster.nodes:
+            attach(node)
+            node.wait_log(r"\bready db=extra\b")
+        return cluster
+
+    def backup(self, node, name):
+        """One whose reader has taken the first bytes only."""
+        connection = http.client.HTTPConnection("127.0.0.1", node.pane,
+                                                timeout=30)
+        self.addCleanup(connection.close)
+        connection.request("GET", f"/backup/{name}")
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200)
+        return connection, response
+
+    def detach(self, node):
+        """Returns when it is gone."""
+        node.mark = node.log_path.stat().st_size
+        done = command("detach", "extra", node=node)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        node.wait_log(r"\bdetached db=extra\b")
+
+    def test_a_backup_of_it_ends_and_another_does_not(self):
+        """Also where nobody takes the bytes any more."""
+        cluster = self.large()
+        for _ in range(3):
+            _, its = self.backup(cluster[1], "extra")
+            _, other = self.backup(cluster[1], "main")
+            idle, _ = self.backup(cluster[1], "extra")
+            self.assertEqual(len(its.read(4096)), 4096)
+            begun = other.read(4096)
+            self.detach(cluster[1])
+            with self.assertRaises((http.client.IncompleteRead,
+                                    ConnectionError)):
+                its.read()
+            whole = begun + other.read()
+            self.assertEqual(whole, marmot.pages(cluster[1].path()))
+            self.assertEqual(
+                marmot.read_plain(cluster[1].path("extra"),
+                                  "PRAGMA integrity_check"), [("ok",)])
+            idle.close()
+            attach(cluster[1])
+            cluster[1].wait_log(r"\bready db=extra\b")
+        self.assertEqual(cluster[1].stop(), 0)
+
+    def verify(self, node, name):
+        return marmot.spawn(
+            [marmot.MARMOT, "verify", "-json", name, "-pane",
+             f"127.0.0.1:{node.pane}"], stdout=subprocess.PIPE, text=True,
+            env=marmot.environment(False))
+
+    def verified(self, process):
+        """(exit status, {node: state})"""
+        said, _ = process.communicate(timeout=30)
+        document = json.loads(said)
+        return (process.returncode,
+                {one["node"]: one["state"] for one in document["nodes"]})
+
+    def test_a_verification_of_it_ends_and_another_does_not(self):
+        """On the node that lets it go and on the one that asks."""
+        cluster = self.large(3)
+        seen = set()
+        for turn in range(8):
+            its = self.verify(cluster[1], "extra")
+            other = self.verify(cluster[1], "main")
+            time.sleep(0.02 * turn)
+            self.detach(cluster[3])
+            status, states = self.verified(other)
+            self.assertEqual((status, set(states.values())), (0, {"ok"}))
+            status, states = self.verified(its)
+            self.assertEqual([states[1], states[2]], ["ok", "ok"])
+            self.assertIn(states[3], ("ok", "absent", "busy", "failed"))
+            seen.add(states[3])
+            attach(cluster[3])
+            cluster[3].wait_log(r"\bready db=extra\b")
+        self.assertIn("ok", seen)  # what was begun is finished
+        self.assertEqual(cluster.stop(), [0, 0, 0])
+
+    def test_it_is_detached_where_the_verification_was_asked_for(self):
+        cluster = self.large(3)
+        for turn in range(4):
+            its = self.verify(cluster[1], "extra")
+            time.sleep(0.03 * turn)
+            self.detach(cluster[1])
+            said, _ = its.communicate(timeout=30)
+            self.assertIn(its.returncode, (0, 1))
+            attach(cluster[1])
+            cluster[1].wait_log(r"\bready db=extra\b")
+        self.assertEqual(cluster.stop(), [0, 0, 0])
+
+
+GROUP_MOST = 1024  # databases of a shard
+
+
+class Refused(Case):
+    """Databases that do not come into the cluster are said, with a way out."""
+
+    def listed(self, node, name):
+        """(state, why) of a database, and `marmot list`."""
+        for one in ask(node, "/status").json()["databases"]:
+            if one["name"] == name:
+                done = command("list", node=node)
+                self.assertEqual(done.returncode, 0)
+                return (one["copy"]["state"], one["writing"]["locked_why"],
+                        done.stdout)
+        self.fail(f"no {name}")
+
+    def test_one_more_than_a_shard_has_room_for(self):
+        cluster = self.cluster(1, databases=(), start=False)
+        node = cluster[1]
+        folder = node.folder / "dbs"
+        folder.mkdir()
+        marmot.make_database(str(folder / "d0"), "CREATE TABLE t(a)")
+        content = (folder / "d0").read_bytes()
+        for i in range(1, GROUP_MOST):
+            (folder / f"d{i}").write_bytes(content)
+        node.start("-db-dir", folder, "-shards", "1")
+        node.wait_ready(120)
+        self.assertNotIn("not_enrolled", node.log())
+        (folder / "more").write_bytes(content)
+        said = node.wait_log("E not_enrolled db=more .*", 30).group()
+        self.assertIn("shard 0 has 1024 databases", said)
+        state, why, said = self.listed(node, "more")
+        self.assertEqual(state, "not-enrolled")
+        self.assertIn("begin a cluster with more -shards", why)
+        self.assertRegex(said, "(?m)^more +not-enrolled ")
+        self.assertIn(f"\nmore: {why}\n", said)
+        with marmot.Session(str(folder / "more")) as session:
+            self.assertRefused(session, "INSERT INTO t VALUES(1)")
+        # Room is made: it comes in by itself.
+        done = command("drop", "-yes", "d7", node=node)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        node.wait_log(r"\bready db=more\b", 30)
+        self.assertEqual(self.listed(node, "more")[0], "ready")
+        self.assertEqual(node.stop(60), 0)
+
+    def test_what_only_a_replica_has(self):
+        cluster = self.cluster(1, replicas=1, start=False)
+        marmot.make_database(cluster[2].path(), ROWS)
+        for node in cluster.nodes:
+            node.start()
+        cluster[2].wait_log("E not_enrolled db=main .*bring it on a voter", 30)
+        state, why, _ = self.listed(cluster[2], "main")
+        self.assertEqual(state, "not-enrolled")
+        self.assertIn("only follows", why)
 
 
 class Folder(Case):

@@ -2,6 +2,10 @@
 
 import json
 import os
+import pty
+import re
+import signal
+import subprocess
 
 import marmot
 from case import Case
@@ -106,6 +110,48 @@ class Verify(Case):
         self.assertEqual(
             ask(cluster[1], "/verify/main", "POST",
                 {"Origin": "http://evil.example"}).status, 403)
+
+    def on_a_terminal(self, cluster, *words):
+        """What `marmot verify` writes to a terminal as its stderr, and to
+        stdout, while node 3 stands still for about two seconds."""
+        self.verified(cluster[1], 0)  # all are in reach
+        terminal, end = pty.openpty()
+        os.set_blocking(terminal, False)
+        shown = []
+
+        def read():
+            try:
+                shown.append(os.read(terminal, 65536).decode())
+            except (OSError, BlockingIOError):
+                pass
+            return re.search("6[67] %.*/s", "".join(shown))
+
+        os.kill(cluster[3].process.pid, signal.SIGSTOP)
+        asking = subprocess.Popen(
+            [marmot.MARMOT, "verify", *words, "-pane",
+             f"127.0.0.1:{cluster[1].pane}"], stdout=subprocess.PIPE,
+            stderr=end, text=True)
+        os.close(end)
+        marmot.eventually(read, 2.2)
+        os.kill(cluster[3].process.pid, signal.SIGCONT)
+        said, _ = asking.communicate(timeout=30)
+        read()
+        os.close(terminal)
+        self.assertEqual(asking.returncode, 0, said)
+        return "".join(shown), said
+
+    def test_progress_is_shown_on_a_terminal_only(self):
+        cluster = self.filled()
+        self.assertSamePages(cluster)
+        shown, said = self.on_a_terminal(cluster, "main")
+        self.assertRegex(shown, r"verify main:  ?6[67] % of \d+ pages "
+                                r"\(\d+ read\), \d.* [KM]iB/s")
+        self.assertTrue(shown.endswith("\r\x1b[K"), shown)
+        self.assertRegex(said, r"(?m)^main +1 +ok ")
+        self.assertNotIn("%", said)
+        shown, said = self.on_a_terminal(cluster, "-json", "main")
+        self.assertEqual(shown, "")
+        self.assertTrue(json.loads(said)["ok"])
 
     def test_a_node_stops_in_the_middle_of_it(self):
         """Neither the one that asks nor one that reads is kept."""

@@ -470,6 +470,20 @@ static bool all_caught_up(struct cluster *c)
     return all_agree_on_leaders(c);
 }
 
+static inline struct cluster *running_cluster(unsigned shards)
+{
+    struct cluster *c = cluster_new(3, shards);
+
+    start_all(c);
+    must(c, all_caught_up, "leaders");
+    return c;
+}
+
+static inline void wait_ms(struct cluster *c, unsigned ms)
+{
+    (void)run_until(c, NULL, ms);
+}
+
 static inline bool all_have_the_same(struct cluster *c)
 {
     const struct node *first = NULL;

@@ -11,7 +11,7 @@
 #define KEEP_BYTES (64u << 10)
 #define KEEP_ENTRIES 400u
 
-static struct cluster *running_cluster(unsigned shards)
+static struct cluster *shortening_cluster(unsigned shards)
 {
     struct cluster *c = cluster_new(3, shards);
 
@@ -108,11 +108,6 @@ static bool all_logs_have_few(struct cluster *c)
     return true;
 }
 
-static void wait_ms(struct cluster *c, unsigned ms)
-{
-    (void)run_until(c, NULL, ms);
-}
-
 /* A follower takes its snapshot at the next entry, whenever that comes. */
 static void become_short(struct cluster *c)
 {
@@ -136,7 +131,7 @@ static void let_go(struct node *node, unsigned group)
 
 static void logs_stay_within_their_bounds(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     uint64_t most = 0;
 
     (void)state;
@@ -160,7 +155,7 @@ static void logs_stay_within_their_bounds(void **state)
 /* Also on a node where one of them has to wait for its next entry. */
 static void many_groups_share_one_bound(void **state)
 {
-    struct cluster *c = running_cluster(16);
+    struct cluster *c = shortening_cluster(16);
 
     (void)state;
     for (unsigned i = 0; i < 40; i++) {
@@ -180,7 +175,7 @@ static void many_groups_share_one_bound(void **state)
 
 static void a_bound_on_entries_holds_for_each_group(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
 
     (void)state;
     write_through(c, &c->nodes[0], 3000, 8);
@@ -194,7 +189,7 @@ static void a_bound_on_entries_holds_for_each_group(void **state)
 
 static void a_node_that_was_away_gets_the_snapshot(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2];
 
     (void)state;
@@ -213,7 +208,7 @@ static void a_node_that_was_away_gets_the_snapshot(void **state)
 
 static void a_node_that_missed_little_gets_entries(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2];
 
     (void)state;
@@ -230,7 +225,7 @@ static void a_node_that_missed_little_gets_entries(void **state)
 
 static void all_start_from_their_snapshots(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
 
     (void)state;
     write_through(c, &c->nodes[0], 400, 1000);
@@ -256,7 +251,7 @@ static bool first_is_short(struct cluster *c)
 /* Files that are not durable yet keep the log. */
 static void nothing_is_forgotten_before_it_is_settled(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2];
 
     (void)state;
@@ -285,7 +280,7 @@ static void nothing_is_forgotten_before_it_is_settled(void **state)
 /* Without anything that is written: an entry without content helps. */
 static void what_was_in_the_way_is_made_up_for(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
 
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
@@ -303,7 +298,7 @@ static void what_was_in_the_way_is_made_up_for(void **state)
 
 static void a_node_that_cannot_take_one_is_asked_again(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2];
 
     (void)state;
@@ -323,7 +318,7 @@ static void a_node_that_cannot_take_one_is_asked_again(void **state)
 /* The leader that sent it is gone before it is stored. */
 static void a_change_of_term_does_not_disturb_an_install(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2], *leader;
 
     (void)state;
@@ -350,7 +345,7 @@ static void a_change_of_term_does_not_disturb_an_install(void **state)
 
 static void a_stop_while_an_install_waits_loses_nothing(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
     struct node *third = &c->nodes[2];
 
     (void)state;
@@ -372,7 +367,7 @@ static void a_stop_while_an_install_waits_loses_nothing(void **state)
  * snapshot; the one that hangs does not keep the log for ever. */
 static void a_leader_waits_for_a_slow_peer_within_bounds(void **state)
 {
-    struct cluster *c = running_cluster(1);
+    struct cluster *c = shortening_cluster(1);
 
     (void)state;
     must(c, leaders_are_placed, "leaders in their places");

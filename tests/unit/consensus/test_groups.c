@@ -32,6 +32,28 @@ static void a_single_node_leads_and_applies_at_once(void **state)
     cluster_free(c);
 }
 
+/* As whoever leads first knows, and nobody who leads later. */
+static void a_group_is_new_until_something_is_proposed(void **state)
+{
+    struct cluster *c = running_cluster(2);
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(groups_is_new(c->nodes[i].g, 0));
+    }
+    awaited = propose(leader_of(c, 0), 0, 10);
+    must(c, all_have_awaited, "an entry");
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(groups_is_new(c->nodes[i].g, 0));
+        assert_true(groups_is_new(c->nodes[i].g, 1));
+    }
+    stop(&c->nodes[0], 0);
+    start(&c->nodes[0]);
+    must(c, all_caught_up, "the node again");
+    assert_false(groups_is_new(c->nodes[0].g, 0));
+    cluster_free(c);
+}
+
 static void entries_proposed_anywhere_are_applied_everywhere_in_order(
     void **state)
 {
@@ -51,20 +73,6 @@ static void entries_proposed_anywhere_are_applied_everywhere_in_order(
     must(c, all_have_the_same, "the same everywhere");
     assert_int_equal(c->nodes[0].n[0], 300);
     cluster_free(c);
-}
-
-static struct cluster *running_cluster(unsigned shards)
-{
-    struct cluster *c = cluster_new(3, shards);
-
-    start_all(c);
-    must(c, all_caught_up, "leaders");
-    return c;
-}
-
-static void wait_ms(struct cluster *c, unsigned ms)
-{
-    (void)run_until(c, NULL, ms);
 }
 
 static void a_node_that_returns_applies_from_the_first_entry_on(void **state)
@@ -113,135 +121,6 @@ static void the_others_go_on_when_a_leader_dies(void **state)
     cluster_free(c);
 }
 
-static void a_node_that_stops_hands_its_groups_over_first(void **state)
-{
-    struct cluster *c = running_cluster(6);
-    struct node *node = &c->nodes[1];
-    unsigned changes;
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    assert_ptr_equal(leader_of(c, 1), node);
-    changes = c->nodes[0].leader_changes[1];
-    stop(node, 5000);
-    /* No election was needed: there is a leader at once. */
-    assert_true(all_agree_on_leaders(c));
-    assert_non_null(leader_of(c, 1));
-    assert_true(c->nodes[0].leader_changes[1] - changes <= 2);
-    cluster_free(c);
-}
-
-static void leaders_go_back_to_where_they_belong(void **state)
-{
-    struct cluster *c = running_cluster(6);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    stop(&c->nodes[0], 0);
-    must(c, all_agree_on_leaders, "two nodes lead all");
-    start(&c->nodes[0]);
-    must(c, leaders_are_placed, "leaders in their places again");
-    cluster_free(c);
-}
-
-static void a_leader_that_was_moved_stays_there(void **state)
-{
-    struct cluster *c = running_cluster(3);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    assert_int_equal(groups_transfer(c->nodes[0].g, 1, 3), ERR_NOT_LEADER);
-    assert_int_equal(groups_transfer(c->nodes[0].g, 0, 3), 0);
-    wait_ms(c, 4000);
-    assert_true(all_agree_on_leaders(c));
-    assert_int_equal(groups_leader(c->nodes[1].g, 0), 3);
-    awaited = propose(&c->nodes[0], 0, 100);
-    must(c, all_have_awaited, "an entry");
-    cluster_free(c);
-}
-
-static void prefer_everywhere(struct cluster *c, unsigned group, uint64_t to,
-                              bool stand_in)
-{
-    for (unsigned i = 0; i < 3; i++) {
-        if (c->nodes[i].g != NULL) {
-            assert_int_equal(groups_prefer(c->nodes[i].g, group, to, stand_in),
-                             0);
-        }
-    }
-}
-
-static bool third_leads_first_group(struct cluster *c)
-{
-    return all_agree_on_leaders(c) && leader_of(c, 0) == &c->nodes[2];
-}
-
-static bool first_leads_first_group(struct cluster *c)
-{
-    return all_agree_on_leaders(c) && leader_of(c, 0) == &c->nodes[0];
-}
-
-static void a_move_by_hand_outlives_the_usual_leader_not_its_own(void **state)
-{
-    struct cluster *c = running_cluster(3);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    prefer_everywhere(c, 0, 3, false);
-    must(c, third_leads_first_group, "it was moved");
-    stop(&c->nodes[0], 0);
-    start(&c->nodes[0]);
-    must(c, third_leads_first_group, "all are back");
-    wait_ms(c, 4000);
-    assert_ptr_equal(leader_of(c, 0), &c->nodes[2]);
-    stop(&c->nodes[2], 0);
-    must(c, first_leads_first_group, "it went home");
-    cluster_free(c);
-}
-
-static void a_move_by_hand_is_forgotten_on_demand(void **state)
-{
-    struct cluster *c = running_cluster(3);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    prefer_everywhere(c, 0, 3, false);
-    must(c, third_leads_first_group, "it was moved");
-    prefer_everywhere(c, 0, 0, false);
-    must(c, leaders_are_placed, "leaders in their places again");
-    cluster_free(c);
-}
-
-static void a_stand_in_leads_until_the_usual_leader_is_back(void **state)
-{
-    struct cluster *c = running_cluster(3);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    stop(&c->nodes[0], 0);
-    must(c, all_agree_on_leaders, "two nodes lead all");
-    prefer_everywhere(c, 0, 3, true);
-    must(c, third_leads_first_group, "the stand-in leads");
-    start(&c->nodes[0]);
-    must(c, leaders_are_placed, "leaders in their places again");
-    cluster_free(c);
-}
-
-static void nothing_else_can_be_preferred(void **state)
-{
-    struct cluster *c = running_cluster(3);
-
-    (void)state;
-    must(c, leaders_are_placed, "leaders in their places");
-    assert_int_equal(groups_prefer(c->nodes[0].g, 3, 1, false), ERR_NOT_FOUND);
-    assert_int_equal(groups_prefer(c->nodes[0].g, 0, 9, false), ERR_NOT_FOUND);
-    wait_ms(c, 1500);
-    assert_true(leaders_are_placed(c));
-    cluster_free(c);
-}
-
-/* ---- quorum ------------------------------------------------------------- */
-
 static bool first_knows_it_is_alone(struct cluster *c)
 {
     return !groups_quorum_fresh(c->nodes[0].g, 0);
@@ -273,105 +152,6 @@ static void a_node_knows_when_its_group_cannot_commit(void **state)
                      ERR_NO_LEADER);
     start(&c->nodes[1]);
     must(c, all_agree_on_leaders, "two of three");
-    cluster_free(c);
-}
-
-/* ---- who may join ------------------------------------------------------- */
-
-static void the_third_is_refused(struct cluster *c, const char *text)
-{
-    struct node *third = &c->nodes[2];
-    char why[1024];
-
-    wait_ms(c, 3000);
-    groups_why_no_quorum(third->g, 0, why, sizeof why);
-    print_message("%s\n", why);
-    assert_non_null(strstr(why, text));
-    assert_int_equal(third->peers_up, 0);
-    assert_int_equal(groups_leader(third->g, 0), 0);
-    assert_int_equal(third->fatal[0], 0); /* it goes on trying */
-    assert_false(groups_quorum_fresh(third->g, 0));
-    stop(third, 0);
-    awaited = propose(&c->nodes[0], 0, 10);
-    assert_true(awaited != 0);
-    must(c, all_have_awaited, "an entry of the other two");
-}
-
-static void a_wiped_store_may_not_come_back(void **state)
-{
-    struct cluster *c = running_cluster(1);
-
-    (void)state;
-    stop(&c->nodes[2], 0);
-    run_command("rm -rf", c->nodes[2].folder, "");
-    start(&c->nodes[2]);
-    the_third_is_refused(c,
-                         "node 3 joined with another store; its votes are "
-                         "gone: remove and add it again");
-    cluster_free(c);
-}
-
-static void an_old_copy_of_a_store_may_not_come_back(void **state)
-{
-    struct cluster *c = running_cluster(1);
-    struct node *third = &c->nodes[2];
-    char copy[128];
-
-    (void)state;
-    snprintf(copy, sizeof copy, "%s/copy", c->folder);
-    stop(third, 0);
-    run_command("cp -r", third->folder, copy);
-    start(third);
-    must(c, all_caught_up, "the third node");
-    must(c, all_peers_up, "all connections");
-    stop(third, 0);
-    run_command("rm -rf", third->folder, "");
-    run_command("cp -r", copy, third->folder);
-    start(third); /* as often as the other one */
-    the_third_is_refused(c, "old copy of its store");
-    cluster_free(c);
-}
-
-static void a_copied_folder_is_no_other_node(void **state)
-{
-    struct cluster *c = cluster_new(3, 1);
-    struct node *third = &c->nodes[2];
-    char why[512] = "";
-
-    (void)state;
-    start(&c->nodes[1]);
-    stop(&c->nodes[1], 0);
-    run_command("cp -r", c->nodes[1].folder, third->folder);
-    assert_int_equal(try_start(third, why, sizeof why), ERR_MISMATCH);
-    assert_non_null(strstr(why, "belongs to node 2"));
-    third->g = NULL;
-    cluster_free(c);
-}
-
-static void nodes_with_other_shards_or_members_are_refused(void **state)
-{
-    struct cluster *c = cluster_new(3, 2);
-
-    (void)state;
-    start(&c->nodes[0]);
-    start(&c->nodes[1]);
-    c->shards = 3;
-    for (unsigned i = 0; i < 3; i++) {
-        c->nodes[i].values[2] = malloc(ENTRIES_MAX * sizeof(uint64_t));
-    }
-    start(&c->nodes[2]);
-    c->shards = 2;
-    c->n = 2; /* to look at */
-    must(c, all_agree_on_leaders, "two agree");
-    c->n = 3;
-    the_third_is_refused(c, "-shards");
-    for (unsigned i = 0; i < 3; i++) {
-        free(c->nodes[i].values[2]);
-    }
-    run_command("rm -rf", c->nodes[2].folder, "");
-    c->replica[2] = true;
-    start(&c->nodes[2]);
-    the_third_is_refused(c, "names the members 1,2,3/replica");
     cluster_free(c);
 }
 
@@ -611,21 +391,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_single_node_leads_and_applies_at_once),
+        TEST(a_group_is_new_until_something_is_proposed),
         TEST(entries_proposed_anywhere_are_applied_everywhere_in_order),
         TEST(a_node_that_returns_applies_from_the_first_entry_on),
         TEST(the_others_go_on_when_a_leader_dies),
-        TEST(a_node_that_stops_hands_its_groups_over_first),
-        TEST(leaders_go_back_to_where_they_belong),
-        TEST(a_leader_that_was_moved_stays_there),
-        TEST(a_move_by_hand_outlives_the_usual_leader_not_its_own),
-        TEST(a_move_by_hand_is_forgotten_on_demand),
-        TEST(a_stand_in_leads_until_the_usual_leader_is_back),
-        TEST(nothing_else_can_be_preferred),
         TEST(a_node_knows_when_its_group_cannot_commit),
-        TEST(a_wiped_store_may_not_come_back),
-        TEST(an_old_copy_of_a_store_may_not_come_back),
-        TEST(a_copied_folder_is_no_other_node),
-        TEST(nodes_with_other_shards_or_members_are_refused),
         TEST(a_replica_follows_but_does_not_vote),
         TEST(the_logs_in_memory_are_bounded),
         TEST(host_packets_and_the_cluster_id_get_through),

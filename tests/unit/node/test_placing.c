@@ -356,6 +356,89 @@ static void a_scan_of_an_unknown_name_decides_nothing(void **state)
     assert_false(p->db.placed);
 }
 
+#define ORDER 77u /* the number of an order (marmot recover -from) */
+
+static void give_order(struct place *p)
+{
+    p->db.ordered.wanted = true;
+    p->db.ordered.number = ORDER;
+}
+
+static void accept_token(struct place *p, uint64_t sum, struct token token)
+{
+    struct entry_txn txn = {.token = token,
+                            .db_pages = PLACE_PAGES,
+                            .checksum = sum,
+                            .pages = {.page_size = 512, .count = PLACE_PAGES}};
+    struct list none;
+    struct machine_accept a = {
+        .txn = &txn, .bytes = "last", .len = 4, .parts = &none};
+
+    list_init(&none);
+    p->m.position.txid++;
+    p->m.position.hash = 7000 + p->m.position.txid;
+    a.position = p->m.position;
+    placing_accepted(&p->db, &a);
+}
+
+static void a_file_of_an_order_stands_nowhere_though_the_log_knows_it(
+    void **state)
+{
+    struct place *p = *state;
+
+    give_order(p);
+    place_enroll(p);
+    place_scan(p, 100);
+    accept_up_to(p, 103);
+    place_scan(p, 102);
+    assert_false(p->db.placed);
+    p->db.noted = (struct db_noted){true, {1, 7001}, 102, PLACE_PAGES};
+    placing_noted(&p->db);
+    assert_false(p->db.placed);
+}
+
+static void it_stands_where_an_attempt_of_its_order_was_accepted(void **state)
+{
+    struct place *p = *state;
+
+    give_order(p);
+    place_enroll(p);
+    place_scan(p, 103);
+    accept_up_to(p, 102);
+    accept_token(p, 103, (struct token){10, ORDER, 0, ORDER_SEQUENCE + 2});
+    assert_false(p->db.ordered.wanted);
+    assert_placed(p, 3);
+    assert_int_equal(n_pending(p), 0);
+}
+
+static void what_others_write_is_no_attempt_of_the_order(void **state)
+{
+    struct place *p = *state;
+
+    give_order(p);
+    place_enroll(p);
+    place_scan(p, 101);
+    accept_token(p, 101, (struct token){11, ORDER, 0, ORDER_SEQUENCE + 1});
+    accept_token(p, 101, (struct token){10, ORDER + 1, 0, ORDER_SEQUENCE + 1});
+    accept_token(p, 101, (struct token){10, ORDER, 0, FENCE_SEQUENCE + 1});
+    assert_true(p->db.ordered.wanted);
+    assert_false(p->db.placed);
+}
+
+static void what_an_order_replaces_is_kept_aside_everywhere(void **state)
+{
+    struct place *p = *state;
+    const struct list *l;
+
+    place_enroll(p);
+    place_scan(p, 100);
+    accept_token(p, 555, (struct token){11, 5, 0, ORDER_SEQUENCE + 1});
+    accept_token(p, 556, (struct token){11, 5, 0, FENCE_SEQUENCE + 1});
+    l = list_first(&p->db.pending);
+    assert_true(LIST_ENTRY(l, struct pending, link)->ordered);
+    assert_false(LIST_ENTRY(l->next, struct pending, link)->ordered);
+}
+
 static void what_is_dropped_ends_with_the_given_transaction(void **state)
 {
     struct place *p = *state;
@@ -397,6 +480,10 @@ int main(void)
         T(a_second_scan_may_find_the_file_further_on),
         T(a_second_scan_that_finds_something_else_loses_the_place),
         T(a_scan_of_an_unknown_name_decides_nothing),
+        T(a_file_of_an_order_stands_nowhere_though_the_log_knows_it),
+        T(it_stands_where_an_attempt_of_its_order_was_accepted),
+        T(what_others_write_is_no_attempt_of_the_order),
+        T(what_an_order_replaces_is_kept_aside_everywhere),
         T(what_is_dropped_ends_with_the_given_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

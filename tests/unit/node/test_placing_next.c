@@ -79,7 +79,7 @@ static void a_replica_enrols_and_converts_nothing(void **state)
     list_push(&p->db.waiters, &waiting);
     for (size_t i = 0; i < 4; i++) {
         p->db.kind = kinds[i];
-        assert_next(p, PLACING_WAIT);
+        assert_next(p, i < 2 ? PLACING_WAIT : PLACING_STRANGER);
     }
     list_remove(&waiting);
 }
