@@ -23,6 +23,10 @@ const char cli_help[] =
     "  marmot detach NAME          let it go on this node; the file stays\n"
     "  marmot drop NAME            let it go on all nodes; files are put "
     "aside\n"
+    "  marmot rename OLD NEW       give a database another name, on all "
+    "nodes\n"
+    "  marmot shards [N]           how many there are; add some until there "
+    "are N\n"
     "  marmot backup DB FILE       a consistent copy of a live database\n"
     "  marmot verify [DB]...       let all nodes compare their copies\n"
     "  marmot restore DB FILE      replace its content, on all nodes\n"
@@ -47,7 +51,8 @@ static const struct {
     {"list", show_list, 0},           {"move", lead_move, -1},
     {"shuffle", lead_shuffle, -1},    {"remove", members_remove, -1},
     {"attach", databases_attach, -1}, {"detach", databases_detach, -1},
-    {"drop", databases_drop, -1},     {"backup", backup_command, -1},
+    {"drop", databases_drop, -1},     {"rename", rename_command, -1},
+    {"shards", shards_command, -1},   {"backup", backup_command, -1},
     {"restore", restore_command, -1}, {"verify", verify_command, -1},
     {"doctor", doctor_command, -2},
 };

@@ -6,6 +6,8 @@
  *   lead.c     move, shuffle
  *   members.c  remove
  *   databases.c attach, detach, drop
+ *   rename.c    rename
+ *   shards.c    shards
  *   backup.c   backup
  *   restore.c  restore
  *   verify.c   verify
@@ -83,6 +85,8 @@ int members_remove(const struct call *c);
 int databases_attach(const struct call *c);
 int databases_detach(const struct call *c);
 int databases_drop(const struct call *c);
+int rename_command(const struct call *c);
+int shards_command(const struct call *c);
 
 /* ---- backup.c, restore.c, verify.c ---- */
 

@@ -159,7 +159,7 @@ static int load_groups(struct groups *g, char *why, size_t why_size)
     g->host.data = g;
     g->host.send = packets_send_raft;
     g->host.fatal = on_host_fatal;
-    g->groups = must_alloc(g->options.shards * sizeof(struct group *));
+    g->groups = must_alloc(SHARDS_MAX * sizeof(struct group *));
     for (unsigned i = 0; i < g->options.shards; i++) {
         g->groups[i] = group_new(g, i);
         g->open_groups++;

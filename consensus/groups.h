@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "consensus/placement.h"
 #include "wire/ids.h"
 #include "wire/member.h"
 
@@ -189,9 +190,15 @@ int groups_prefer(struct groups *g, unsigned group, uint64_t peer,
 void groups_stop(struct groups *g, unsigned drain_ms,
                  void (*stopped)(void *data), void *data);
 
-/* The group of a database: XXH3(name) % shards. */
-unsigned placement_group(const char *name, unsigned shards);
-/* Preferred leader of a group among sorted voter ids: voters[group % n]. */
-uint64_t placement_leader(unsigned group, const uint64_t *voters, unsigned n);
+/* From now on there are so many groups. Their first members are these, of whom
+ * all nodes have the same list; none (n is 0): they begin empty, with what the
+ * others send. Once that is durable a start has them as well. Not from inside a
+ * callback but `turn`. */
+void groups_grow(struct groups *g, unsigned shards,
+                 const struct groups_member *members, unsigned n);
+
+/* How many groups the store in this folder has; 0: there is none. And how many
+ * it began with. */
+unsigned groups_stored(const char *folder, unsigned *first);
 
 #endif

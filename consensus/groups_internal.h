@@ -188,6 +188,8 @@ void group_note_sent(struct group *g, unsigned slot,
 int members_init(struct groups *g, char *why, size_t why_size);
 /* The configuration that every group begins with. */
 int members_conf(const struct groups *g, struct raft_buffer *conf);
+int members_conf_of(const struct groups_member *list, unsigned n,
+                    struct raft_buffer *conf);
 /* After the store was opened. */
 void members_load(struct groups *g);
 void members_ping(struct groups *g);

@@ -122,18 +122,29 @@ int members_init(struct groups *g, char *why, size_t why_size)
  * one knows the others by: the id stands in for it. */
 int members_conf(const struct groups *g, struct raft_buffer *conf)
 {
+    struct groups_member list[NODES_MAX];
+
+    for (unsigned i = 0; i < g->n_members; i++) {
+        list[i].id = g->members[i].id;
+        list[i].replica = g->members[i].replica;
+    }
+    return members_conf_of(list, g->n_members, conf);
+}
+
+int members_conf_of(const struct groups_member *list, unsigned n,
+                    struct raft_buffer *conf)
+{
     struct raft_configuration c;
     size_t used = 1 + 8; /* format, count */
     int rv = 0;
 
     raft_configuration_init(&c);
-    for (unsigned i = 0; i < g->n_members && rv == 0; i++) {
+    for (unsigned i = 0; i < n && rv == 0; i++) {
         char name[24];
-        snprintf(name, sizeof name, "%" PRIu64, g->members[i].id);
+        snprintf(name, sizeof name, "%" PRIu64, list[i].id);
         used += 8 + strlen(name) + 1 + 1; /* id, address, role */
         rv = raft_configuration_add(
-            &c, g->members[i].id, name,
-            g->members[i].replica ? RAFT_STANDBY : RAFT_VOTER);
+            &c, list[i].id, name, list[i].replica ? RAFT_STANDBY : RAFT_VOTER);
     }
     if (rv == 0) {
         rv = raft_configuration_encode(&c, conf);
@@ -242,7 +253,10 @@ static bool same_plan(const struct groups *g, const struct member *m,
                       "its -raft-path",
                       peer->node_id);
     }
-    if (peer->shards != g->options.shards) {
+    /* In a cluster that has begun, one of us has not heard yet of more. */
+    if (peer->shards != g->options.shards &&
+        (uuid_is_none(&g->identity.cluster) ||
+         !uuid_equal(&g->identity.cluster, &peer->cluster))) {
         return refuse(why, size,
                       "node %" PRIu64
                       " has -shards %u, here it is %u; they "

@@ -24,30 +24,6 @@ struct recover {
 
 /* ---- opening ------------------------------------------------------------- */
 
-/* Shards of the store in the file, which is not created. An SQLite code. */
-static int read_shards(const char *path, uint32_t *shards)
-{
-    sqlite3_stmt *st = NULL;
-    sqlite3 *db;
-    int rv = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
-
-    *shards = 0;
-    if (rv == SQLITE_OK) {
-        rv = sqlite3_prepare_v2(
-            db, "SELECT value FROM node WHERE key = 'shards'", -1, &st, NULL);
-    }
-    if (rv == SQLITE_OK) {
-        rv = sqlite3_step(st);
-    }
-    if (rv == SQLITE_ROW) {
-        sqlite3_int64 n = sqlite3_column_int64(st, 0);
-        *shards = n > 0 && n <= SHARDS_MAX ? (uint32_t)n : 0;
-    }
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return rv;
-}
-
 static int open_store(struct recover *r, uint64_t node_id, char *why,
                       size_t size)
 {
@@ -56,10 +32,11 @@ static int open_store(struct recover *r, uint64_t node_id, char *why,
                               .node_id = node_id,
                               .members = "",
                               .registered = true};
+    uint32_t first;
     int rv;
 
     snprintf(path, sizeof path, "%s/store.db", r->folder);
-    rv = read_shards(path, &o.shards);
+    rv = store_db_shards(path, &o.shards, &first);
     if (o.shards == 0) {
         snprintf(why, size, "%s %s", path,
                  rv == SQLITE_BUSY ? "is in use by a running node; stop it"

@@ -73,7 +73,8 @@ enum store_write_kind {
     STORE_SNAPSHOT,
     STORE_META,
     STORE_PEER,
-    STORE_CLUSTER
+    STORE_CLUSTER,
+    STORE_GROUPS
 };
 
 /* What a group's log said up to `index`, as bytes of somebody else. */
@@ -98,6 +99,9 @@ struct store_write {
     uint64_t term, vote; /* META */
     struct store_peer peer;
     struct uuid cluster;
+    /* GROUPS: `group` and those behind it are new, up to here; `entries` has
+     * the one that each begins with, if n is 1. */
+    uint32_t shards;
     void (*done)(struct store_write *write);
     void *data;
     /* private */

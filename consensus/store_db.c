@@ -127,6 +127,8 @@ static int write_one(struct store_db *s, const struct store_write *w)
         return set_peer(s, &w->peer);
     case STORE_CLUSTER:
         return store_db_set(s, "cluster", w->cluster.b, sizeof w->cluster.b);
+    case STORE_GROUPS:
+        return store_db_grow(s, w);
     }
     assert(0);
     return SQLITE_MISUSE;

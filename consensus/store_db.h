@@ -31,13 +31,24 @@ struct store_db {
 int store_db_open(struct store_db *s, const struct store_options *options,
                   char *why, size_t why_size);
 void store_db_close(struct store_db *s);
+/* ---- store_begin.c ---- */
+/* The groups of a new store. */
+int store_db_bootstrap(struct store_db *s, const struct store_options *o);
+/* Shards of the store in the file, which is not created; 0: none. `first`: of
+ * its beginning. An SQLite code. */
+int store_db_shards(const char *path, uint32_t *shards, uint32_t *first);
 
-/* Single statements, for store_open.c. SQLite codes. */
+/* Single statements. SQLite codes; the first is -1 where there is no row. */
+int64_t store_db_number(sqlite3 *db, const char *sql);
+int store_db_set_number(struct store_db *s, const char *key, uint64_t value);
 int store_db_set(struct store_db *s, const char *key, const void *value,
                  size_t len);
 int store_db_append(struct store_db *s, const struct store_write *write);
 int store_db_set_meta(struct store_db *s, uint32_t group, uint64_t term,
                       uint64_t vote);
+
+/* STORE_GROUPS. */
+int store_db_grow(struct store_db *s, const struct store_write *w);
 
 /* One transaction of all writes in the list. Returns 0 or an SQLite code; then
  * nothing was written, and the list is as it was. */

@@ -28,7 +28,7 @@ static int run(sqlite3 *db, const char *sql)
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
-static int64_t number(sqlite3 *db, const char *sql)
+int64_t store_db_number(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *st;
     int64_t value = -1;
@@ -41,7 +41,7 @@ static int64_t number(sqlite3 *db, const char *sql)
     return value;
 }
 
-static int set_number(struct store_db *s, const char *key, uint64_t value)
+int store_db_set_number(struct store_db *s, const char *key, uint64_t value)
 {
     sqlite3_bind_text(s->node, 1, key, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->node, 2, (sqlite3_int64)value);
@@ -145,9 +145,10 @@ static int configure(struct store_db *s)
 static int check_format(struct store_db *s, const char *path, bool *fresh,
                         char *why, size_t why_size)
 {
-    int64_t application = number(s->db, "PRAGMA application_id");
-    int64_t version = number(s->db, "PRAGMA user_version");
-    int64_t things = number(s->db, "SELECT count(*) FROM sqlite_schema");
+    int64_t application = store_db_number(s->db, "PRAGMA application_id");
+    int64_t version = store_db_number(s->db, "PRAGMA user_version");
+    int64_t things =
+        store_db_number(s->db, "SELECT count(*) FROM sqlite_schema");
 
     if (things < 0) {
         return cannot(s, path, sqlite3_errcode(s->db), why, why_size);
@@ -216,27 +217,6 @@ static int prepare(struct store_db *s)
     return rv;
 }
 
-/* Every group begins with the same entry: the configuration. */
-static int bootstrap(struct store_db *s, const struct store_options *o)
-{
-    struct raft_entry entry = {
-        .term = 1,
-        .type = RAFT_CHANGE,
-        .buf = {.base = (void *)(uintptr_t)o->conf, .len = o->conf_len}};
-    struct store_write first = {
-        .kind = STORE_APPEND, .index = 1, .entries = &entry, .n = 1};
-    int rv = SQLITE_OK;
-
-    for (uint32_t g = 0; g < o->shards && rv == SQLITE_OK; g++) {
-        first.group = g;
-        rv = o->joined ? SQLITE_OK : store_db_append(s, &first);
-        if (rv == SQLITE_OK) {
-            rv = store_db_set_meta(s, g, 1, 0);
-        }
-    }
-    return rv;
-}
-
 static int create(struct store_db *s, const struct store_options *o)
 {
     struct uuid id = o->new_store;
@@ -256,16 +236,16 @@ static int create(struct store_db *s, const struct store_options *o)
         rv = store_db_set(s, "store", id.b, sizeof id.b);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "starts", 0);
+        rv = store_db_set_number(s, "starts", 0);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "node_id", o->node_id);
+        rv = store_db_set_number(s, "node_id", o->node_id);
     }
     if (rv == SQLITE_OK) {
-        rv = set_number(s, "shards", o->shards);
+        rv = store_db_set_number(s, "shards", o->shards);
     }
     if (rv == SQLITE_OK && o->joined) {
-        rv = set_number(s, "joined", 1);
+        rv = store_db_set_number(s, "joined", 1);
     }
     if (rv == SQLITE_OK) {
         rv = store_db_set(s, "members", o->members, strlen(o->members));
@@ -274,7 +254,7 @@ static int create(struct store_db *s, const struct store_options *o)
         rv = store_db_set(s, "cluster", o->cluster.b, sizeof o->cluster.b);
     }
     if (rv == SQLITE_OK) {
-        rv = bootstrap(s, o);
+        rv = store_db_bootstrap(s, o);
     }
     return rv == SQLITE_OK ? run(s->db, "COMMIT") : rv;
 }
@@ -417,7 +397,7 @@ static int count_start(struct store_db *s)
     memcpy(&mark, random.b, sizeof mark);
     s->identity.starts = count << STORE_START_BITS |
                          (mark & (((uint64_t)1 << STORE_START_BITS) - 1));
-    return set_number(s, "starts", s->identity.starts);
+    return store_db_set_number(s, "starts", s->identity.starts);
 }
 
 static int open_file(struct store_db *s, const struct store_options *o,
@@ -439,10 +419,11 @@ static int open_file(struct store_db *s, const struct store_options *o,
         return rv;
     }
     s->shards = o->shards;
-    s->first = must_alloc(o->shards * sizeof *s->first);
+    s->first = must_alloc(SHARDS_MAX * sizeof *s->first);
     s->next_row = 1;
     if (!fresh) {
-        s->next_row = number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
+        s->next_row =
+            store_db_number(s->db, "SELECT ifnull(max(id), 0) + 1 FROM log");
     }
     rv = fresh ? create(s, o) : prepare(s);
     if (rv == SQLITE_OK) {

@@ -121,21 +121,24 @@ void catalog_cannot_keep(struct node *n, struct database *db)
     }
 }
 
-/* It may be that the group knows the name already. */
-static void meet_group(struct node *n, struct database *db)
+void catalog_meet(struct node *n, struct database *db)
 {
-    struct group_state *g = &n->group[db->group];
-    struct machine_db *m = machine_find(&g->machine, db->name);
-
-    db->caught_up = g->caught_up;
-    if (m != NULL) {
-        placing_enrolled(db, m);
+    db->caught_up = n->group[db->group].caught_up;
+    for (unsigned i = 0; i < n->options->shards && db->m == NULL; i++) {
+        struct group_state *g = &n->group[i];
+        struct machine_db *m =
+            uuid_is_none(&db->follows)
+                ? machine_find(&g->machine, db->name)
+                : machine_find_uuid(&g->machine, &db->follows);
+        if (m != NULL && m->local == NULL) {
+            move_attach(g, db, m);
+        }
     }
     node_wake(n, db);
 }
 
-int catalog_add(struct node *n, const char *name, const char *path, char *why,
-                size_t size)
+int catalog_add(struct node *n, const char *name, const char *path,
+                struct database **out, char *why, size_t size)
 {
     struct database *db = calloc(1, sizeof *db);
     int rv;
@@ -146,6 +149,15 @@ int catalog_add(struct node *n, const char *name, const char *path, char *why,
     }
     database_init(db, &n->env, name, placement_group(name, n->options->shards));
     rv = look_at_file(db, path, why, size);
+    if (rv == 0) {
+        contact_look_up(n, db);
+        db->group = placement_group(db->name, n->options->shards);
+    }
+    if (rv == 0 && catalog_find(n, db->name) != NULL) {
+        snprintf(why, size, "%s is database %s, which is here already", path,
+                 db->name);
+        rv = ERR_MISMATCH;
+    }
     if (rv == 0 && at_path(n, db->path) != NULL) {
         snprintf(why, size, "%s is database %s already", db->path,
                  at_path(n, db->path)->name);
@@ -162,7 +174,10 @@ int catalog_add(struct node *n, const char *name, const char *path, char *why,
     }
     list_push(&n->databases, &db->link);
     order_load(n, db);
-    meet_group(n, db);
+    catalog_meet(n, db);
+    if (out != NULL) {
+        *out = db;
+    }
     return 0;
 }
 
@@ -205,6 +220,7 @@ static int write_list(struct node *n)
 static int add_listed(struct node *n, char *line, char *why, size_t size)
 {
     char *path = strchr(line, ' ');
+    struct database *db;
     int rv;
 
     line[strcspn(line, "\n")] = '\0';
@@ -215,10 +231,9 @@ static int add_listed(struct node *n, char *line, char *why, size_t size)
     if (catalog_find(n, line) != NULL) {
         return 0; /* a flag names it, too */
     }
-    rv = catalog_add(n, line, path, why, size);
+    rv = catalog_add(n, line, path, &db, why, size);
     if (rv == 0) {
-        catalog_find(n, line)->attached = true;
-        catalog_find(n, line)->optional = true;
+        db->attached = db->optional = true;
     }
     return rv;
 }
@@ -267,11 +282,10 @@ int catalog_attach(struct node *n, const char *name, const char *path,
         snprintf(why, size, "a node has at most %d databases", DATABASES_MAX);
         return ERR_FULL;
     }
-    rv = catalog_add(n, name, path, why, size);
+    rv = catalog_add(n, name, path, &db, why, size);
     if (rv != 0) {
         return rv;
     }
-    db = catalog_find(n, name);
     db->attached = db->optional = true;
     log_info("attached", "db=%s path=%s", name, db->path);
     if (write_list(n) != 0) {
@@ -310,6 +324,7 @@ int catalog_detach(struct node *n, const char *name, char *why, size_t size)
 int catalog_drop(struct node *n, const char *name, char *why, size_t size)
 {
     struct machine_db *m = NULL;
+    unsigned group = 0;
     struct entry_holds e = {.node = n->env.node_id};
     struct buf out;
     size_t len;
@@ -317,18 +332,23 @@ int catalog_drop(struct node *n, const char *name, char *why, size_t size)
 
     for (unsigned i = 0; i < n->options->shards && m == NULL; i++) {
         m = machine_find(&n->group[i].machine, name);
+        group = i;
     }
     if (m == NULL) {
         snprintf(why, size, "the cluster has no database %s", name);
         return ERR_NOT_FOUND;
+    }
+    if (m->frozen) {
+        snprintf(why, size, "%s is on its way to another shard; try again",
+                 name);
+        return ERR_BUSY;
     }
     e.db = m->uuid;
     buf_init(&out, PACKET_BYTES_MAX);
     rv = entry_encode_drop(&e, &out);
     if (rv == 0) {
         void *bytes = buf_take(&out, &len);
-        rv = groups_propose(
-            n->groups, placement_group(name, n->options->shards), bytes, len);
+        rv = groups_propose(n->groups, group, bytes, len);
     }
     buf_close(&out);
     if (rv != 0) {
@@ -345,6 +365,40 @@ void catalog_dropped(struct node *n, struct database *db)
     db->drop = true;
     begin_detach(n, db);
     db->m = NULL;
+}
+
+/* ---- another name ---------------------------------------------------------
+ */
+
+void catalog_rename_step(struct node *n, struct database *db)
+{
+    const struct database *other;
+
+    /* An order is kept by the old name until it is done. */
+    if (db->m == NULL || db->job != NULL || db->limbo != NULL ||
+        db->order != NULL || strcmp(db->name, db->m->name) == 0) {
+        return;
+    }
+    other = catalog_find(n, db->m->name);
+    if (other != NULL) {
+        if (!db->clash_said) {
+            log_warn("name_taken",
+                     "db=%s path=%s why=\"the cluster calls it %s, as a flag "
+                     "of this node calls %s: detach that one\"",
+                     db->name, db->path, db->m->name, other->path);
+        }
+        db->clash_said = true;
+        return;
+    }
+    log_warn("renamed",
+             "db=%s to=%s path=%s why=\"by the cluster; the file stays, a flag "
+             "that names it should be changed\"",
+             db->name, db->m->name, db->path);
+    if (!contact_rename(n, db, db->m->name)) {
+        db->env->wake_after(db->env->data, db, 1000000u);
+    } else if (db->attached && write_list(n) != 0) {
+        log_warn("databases_file", "why=\"cannot be written\"");
+    }
 }
 
 /* ---- letting go ---------------------------------------------------------- */

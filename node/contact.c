@@ -1,19 +1,12 @@
 /* First contact and return: what a database that is not READY needs next.
  *
- * The decision is placing_next; here it is carried out. The member file
- * remembers that a local file was once part of a database of the group, so
- * that after a crash it is repaired, and never compared as a stranger. */
+ * The decision is placing_next; here it is carried out. */
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/err.h"
-#include "base/failpoint.h"
 #include "base/log.h"
 #include "node/node.h"
 #include "node/order.h"
@@ -21,151 +14,6 @@
 
 #define AGAIN_US 1000000u         /* an ENROLL or HOLDS that is not seen yet */
 #define REPAIR_AGAIN_US 10000000u /* an image that did not do */
-
-static void member_path(const struct options *o, const char *name, char *out)
-{
-    snprintf(out, PATH_MAX + 200, "%s/%s.member", o->raft_path, name);
-}
-
-/* ---- the member file (docs/FORMATS.md) ----------------------------------- */
-
-static void read_state(struct db_noted *to, const char *text)
-{
-    to->valid = sscanf(text, "%" SCNu64 " %" SCNx64 " %" SCNx64 " %" SCNu32,
-                       &to->position.txid, &to->position.hash, &to->checksum,
-                       &to->pages) == 4;
-}
-
-static bool names(const char *line, const char *word, const char *uuid)
-{
-    size_t len = strlen(word);
-
-    return strncmp(line, word, len) == 0 && strstr(line + len, uuid) != NULL;
-}
-
-bool contact_is_member(struct node *n, struct database *db)
-{
-    char path[PATH_MAX + 200], line[160], want[UUID_TEXT_BYTES];
-    bool member = false, expects = false;
-    FILE *f;
-
-    member_path(n->options, db->name, path);
-    f = fopen(path, "re");
-    if (f == NULL) {
-        return false;
-    }
-    uuid_text(&db->m->uuid, want);
-    while (fgets(line, sizeof line, f) != NULL) {
-        member = member || names(line, "database ", want);
-        expects = expects || names(line, "expects ", want);
-        if (strncmp(line, "state ", 6) == 0) {
-            read_state(&db->noted, line + 6);
-        } else if (strncmp(line, "coming ", 7) == 0) {
-            read_state(&db->coming, line + 7);
-        }
-    }
-    fclose(f);
-    db->noted.valid = db->noted.valid && member;
-    db->coming.valid = db->coming.valid && (member || expects);
-    return member;
-}
-
-static bool write_state(FILE *f, const char *word, const struct db_noted *s)
-{
-    return !s->valid ||
-           fprintf(f,
-                   "%s %" PRIu64 " %016" PRIx64 " %016" PRIx64 " %" PRIu32 "\n",
-                   word, s->position.txid, s->position.hash, s->checksum,
-                   s->pages) > 0;
-}
-
-static bool write_member(FILE *f, const char *cluster, const char *uuid,
-                         const struct database *db, bool member)
-{
-    bool ok = fprintf(f, "cluster %s\n%s %s\n", cluster,
-                      member ? "database" : "expects", uuid) > 0;
-
-    ok = (db->page_size == 0 ||
-          fprintf(f, "page_size %" PRIu32 "\n", db->page_size) > 0) &&
-         ok;
-    ok = write_state(f, "state", &db->noted) && ok;
-    ok = write_state(f, "coming", &db->coming) && ok;
-    return fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
-}
-
-/* A power loss must not bring the file before back. */
-static void sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        (void)fsync(fd); /* some file systems cannot */
-        close(fd);
-    }
-}
-
-static bool save_member(struct node *n, const struct database *db, bool member)
-{
-    char path[PATH_MAX + 200], tmp[PATH_MAX + 208];
-    char cluster[UUID_TEXT_BYTES], uuid[UUID_TEXT_BYTES];
-    struct uuid of = groups_cluster(n->groups);
-    bool ok = false;
-    FILE *f;
-
-    member_path(n->options, db->name, path);
-    snprintf(tmp, sizeof tmp, "%s.new", path);
-    uuid_text(&of, cluster);
-    uuid_text(&db->m->uuid, uuid);
-    f = fopen(tmp, "we");
-    if (f != NULL) {
-        ok = write_member(f, cluster, uuid, db, member);
-        ok = fclose(f) == 0 && ok;
-        FAILPOINT("file.member");
-        ok = ok && rename(tmp, path) == 0;
-        sync_folder(n->options->raft_path);
-    }
-    if (!ok) {
-        log_warn("member_file", "db=%s path=%s why=\"%s\": tried again",
-                 db->name, path, strerror(errno));
-    }
-    return ok;
-}
-
-void contact_remember(struct node *n, struct database *db)
-{
-    db->member = save_member(n, db, true) || db->member;
-}
-
-void contact_note(struct node *n, struct database *db)
-{
-    db->noted = (struct db_noted){.valid = true,
-                                  .position = db->applied,
-                                  .checksum = db->applied_sum,
-                                  .pages = db->applied_pages};
-    db->coming.valid = false;
-    db->note_failed = !save_member(n, db, true);
-    db->member = db->member || !db->note_failed;
-}
-
-bool contact_expect(struct node *n, struct database *db,
-                    const struct position *position, uint64_t checksum,
-                    uint32_t pages)
-{
-    db->coming = (struct db_noted){.valid = true,
-                                   .position = *position,
-                                   .checksum = checksum,
-                                   .pages = pages};
-    return save_member(n, db, db->member);
-}
-
-void contact_forget(const struct options *o, const char *name)
-{
-    char path[PATH_MAX + 200];
-
-    member_path(o, name, path);
-    unlink(path);
-    order_remove(o->raft_path, name);
-}
 
 /* ---- entries ------------------------------------------------------------- */
 
@@ -201,7 +49,7 @@ static void propose(struct database *db, struct buf *out)
     }
 }
 
-static void enroll(struct node *n, struct database *db)
+static void enroll_at_home(struct node *n, struct database *db)
 {
     struct entry_enroll e = {.node = db->env->node_id,
                              .page_size = db->page_size,
@@ -227,6 +75,16 @@ static void enroll(struct node *n, struct database *db)
         propose(db, &out);
     }
     buf_close(&out);
+}
+
+static void enroll(struct node *n, struct database *db)
+{
+    /* While groups are added, not every name has a home. */
+    if (!shards_may_enroll(n, db->name)) {
+        db->env->wake_after(db->env->data, db, AGAIN_US / 5);
+        return;
+    }
+    enroll_at_home(n, db);
 }
 
 static void say_holds(struct database *db)
@@ -397,11 +255,15 @@ void contact_step(struct node *n, struct database *db)
     if (db->state == DB_OPENING || db->state == DB_REFUSED) {
         return;
     }
+    if (move_waits(n, db)) {
+        return; /* it is no stranger */
+    }
     if (db->m != NULL && !db->member) {
         db->member = contact_is_member(n, db);
     }
     if (db->caught_up && db->scanned && db->m != NULL) {
         placing_noted(db);
+        move_place(n, db);
     }
     switch (placing_next(db)) {
     case PLACING_WAIT:

@@ -43,6 +43,7 @@ void database_close(struct database *db)
     free(db->order);
     slot_page_close(db->slot_fd, db->slot);
     checksum_close(&db->checksum);
+    free(db->limbo);
 }
 
 const char *database_state(const struct database *db)
@@ -85,6 +86,8 @@ void database_why_locked(struct database *db, char *out, size_t size)
                  "cluster");
     } else if (db->state != DB_READY || db->m == NULL) {
         snprintf(out, size, "the local copy is %s", database_state(db));
+    } else if (db->m->frozen) {
+        snprintf(out, size, "it is on its way to another shard");
     } else if (!placing_majority_holds(db)) {
         snprintf(out, size, "%u of %u voters hold the content so far",
                  db->m->n_holders, env->voters);

@@ -245,11 +245,15 @@ struct database {
         uint32_t pages;
     } base;
     struct position
-        durable;          /* of `applied`, as far as a power loss spares it */
-    bool attached;        /* by hand: not named by a flag */
+        durable; /* of `applied`, as far as a power loss spares it */
+    struct position old_base; /* of the group before (move.c) */
+    bool attached;            /* by hand: not named by a flag */
     bool optional;        /* the node lives on when this file cannot be kept */
     bool detaching, drop; /* on its way out; and the file is put aside */
     bool member;          /* the member file says it was part of this uuid */
+    struct uuid follows;  /* as a member file said at the start; or none */
+    bool clash_said;      /* another one here has its new name */
+    struct machine_db *limbo; /* `m` between two groups, ours (move.c) */
     /* As the member file says: where the file stood, and what an image that was
      * about to be installed would make of it. */
     struct db_noted noted, coming;
@@ -378,6 +382,8 @@ uint64_t lease_answer_wait(struct database *db, uint64_t since_us);
 void lease_step(struct database *db);
 /* Another node has waited for its quantum: its turn comes first. */
 void lease_yield(struct database *db);
+/* The database is in another group, which has granted nothing yet. */
+void lease_moved(struct database *db);
 
 /* ---- keeping.c: the slot word ---- */
 /* Learn what sessions did without saying so. */
@@ -404,6 +410,8 @@ void proposal_decided(struct database *db, const struct token *token,
                       enum machine_verdict verdict);
 /* A snapshot has brought the state machine forward. */
 void proposal_jumped(struct database *db);
+/* The database is in another group, or goes on where it was: propose again. */
+void proposal_moved(struct database *db);
 /* Somebody else's transaction was accepted. */
 void proposal_overtaken(struct database *db);
 /* The session has published its transaction: the local file has it now. */
@@ -424,6 +432,8 @@ void resume_step(struct database *db);
 void placing_enrolled(struct database *db, struct machine_db *m);
 void placing_accepted(struct database *db, const struct machine_accept *a);
 void placing_scanned(struct database *db);
+/* The database goes on in another group, from the state of `m`. */
+void placing_switched(struct database *db, struct machine_db *m);
 /* A snapshot has brought the state machine forward. */
 void placing_jumped(struct database *db);
 /* Is something missing between the local file and what is pending? */

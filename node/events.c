@@ -11,17 +11,6 @@
 /* Logs that are so many times what they should be. */
 #define PRESSING 4u
 
-static struct database *by_name(struct node *n, const char *name)
-{
-    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
-        struct database *db = LIST_ENTRY(l, struct database, link);
-        if (strcmp(db->name, name) == 0) {
-            return db;
-        }
-    }
-    return NULL;
-}
-
 /* ---- from the machines --------------------------------------------------- */
 
 static void on_cluster(void *data, const struct entry_cluster *e)
@@ -44,26 +33,43 @@ static void on_cluster(void *data, const struct entry_cluster *e)
 static void on_enrolled(void *data, struct machine_db *m)
 {
     struct group_state *g = data;
-    struct database *db = by_name(g->node, m->name);
+    struct database *db;
 
+    if (move_follow(g, m)) {
+        return;
+    }
+    db = catalog_find(g->node, m->name);
     if (db == NULL) {
         folder_enrolled(g->node, m->name); /* it meets the group by itself */
-        return;
+    } else if (db->m == NULL && uuid_is_none(&db->follows)) {
+        move_attach(g, db, m);
     }
-    if (db->detaching) {
-        return;
+}
+
+static void on_renamed(void *data, struct machine_db *m)
+{
+    struct group_state *g = data;
+
+    if (m->local != NULL) {
+        node_wake(g->node, m->local);
     }
-    if (db->state == DB_ENROLLING) {
-        db->state = DB_PLACING;
-    }
-    placing_enrolled(db, m);
-    if (m->position.txid == 0 || db->placed) {
-        return;
-    }
-    found_place(g, db, NULL); /* a snapshot has brought it */
-    if (db->placed) {
-        settle_note(g->node, db);
-    }
+}
+
+static void on_left(void *data, struct machine_db *m, uint32_t to)
+{
+    move_left(data, m, to);
+}
+
+static void on_shards(void *data, uint32_t shards, bool exact)
+{
+    struct group_state *g = data;
+
+    shards_decided(g->node, shards, exact);
+}
+
+static void on_moving(void *data)
+{
+    move_changed(data);
 }
 
 static void on_jumped(void *data, struct machine_db *m)
@@ -143,9 +149,15 @@ void events_init_group(struct node *n, unsigned group)
                                         .dropped = on_dropped,
                                         .holds = on_holds,
                                         .accepted = on_accepted,
-                                        .decided = on_decided};
+                                        .decided = on_decided,
+                                        .renamed = on_renamed,
+                                        .adopted = on_enrolled,
+                                        .left = on_left,
+                                        .shards = on_shards,
+                                        .moving = on_moving};
     list_init(&g->found);
     machine_init(&g->machine, &g->events);
+    g->machine.group = group;
     leases_init(g);
 }
 
@@ -265,14 +277,42 @@ static void caught_up(struct database *db)
     db->env->wake(db->env->data, db);
 }
 
+/* Until then a file may have to be looked for in what the own log named. */
+static bool all_scanned(const struct node *n)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        if (!LIST_ENTRY(l, struct database, link)->scanned) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Who follows what is in none of them must not wait any longer. */
+static void for_waiting(struct node *n)
+{
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->m == NULL) {
+            node_wake(n, db);
+        }
+    }
+}
+
 static void on_caught_up(void *data, unsigned group)
 {
     struct node *n = data;
 
     log_debug("caught_up", "shard=%u", group);
     n->group[group].caught_up = true;
-    found_forget(&n->group[group]);
+    if (all_scanned(n)) {
+        found_forget(&n->group[group]);
+    }
     for_group(n, group, caught_up);
+    if (move_all_caught_up(n)) {
+        for_waiting(n);
+    }
+    move_wake(n);
     if (group == 0) {
         name_cluster(n);
         membership_changed(n);
@@ -308,7 +348,7 @@ static void on_peer(void *data, uint64_t peer, bool up)
     }
 }
 
-static void on_left(void *data, unsigned group, uint64_t id)
+static void on_member_left(void *data, unsigned group, uint64_t id)
 {
     membership_left(data, group, id);
 }
@@ -347,7 +387,7 @@ void events_fill(struct node *n, struct groups_options *o)
     o->caught_up = on_caught_up;
     o->packet = on_packet;
     o->peer = on_peer;
-    o->left = on_left;
+    o->left = on_member_left;
     o->may_go = on_may_go;
     o->join = on_join;
     o->turn = on_turn;

@@ -53,6 +53,7 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
 {
     char path[PATH_MAX + DB_NAME_MAX + 2], why[TEXT_MAX];
     enum file_kind kind = FILE_MISSING;
+    struct database *db;
     uint32_t page_size;
 
     snprintf(path, sizeof path, "%s/%s", n->options->db_dir, name);
@@ -65,9 +66,9 @@ static void add_from_folder(struct node *n, const char *name, bool must_exist)
     }
     if (catalog_count(n) >= DATABASES_MAX) {
         say_full(name);
-    } else if (catalog_add(n, name, path, why, sizeof why) == 0) {
-        catalog_find(n, name)->optional = true;
-        log_info("attached", "db=%s path=%s", name, path);
+    } else if (catalog_add(n, name, path, &db, why, sizeof why) == 0) {
+        db->optional = true;
+        log_info("attached", "db=%s path=%s", db->name, path);
     } else {
         log_warn("not_attached", "db=%s why=\"%s\"", name, why);
     }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "node/node.h"
+#include "wire/snapshot.h"
 
 struct found {
     struct list link;
@@ -17,6 +18,19 @@ struct found {
     uint32_t pages;
 };
 
+static void read_adopted(const struct entry_move *e, struct found *f)
+{
+    struct unpack u = e->state;
+    struct snapshot_db s;
+
+    snapshot_next(&u, &s);
+    *f = (struct found){.db = s.db,
+                        .enrolled = true,
+                        .position = s.position,
+                        .checksum = s.checksum,
+                        .pages = s.pages};
+}
+
 static bool read_entry(const struct entry *e, struct found *f)
 {
     const struct entry_txn *t = &e->txn;
@@ -26,6 +40,10 @@ static bool read_entry(const struct entry *e, struct found *f)
                             .enrolled = true,
                             .checksum = e->enroll.checksum,
                             .pages = e->enroll.pages};
+        return true;
+    }
+    if (e->kind == ENTRY_ADOPT) {
+        read_adopted(&e->move, f);
         return true;
     }
     if (e->kind != ENTRY_TXN) {

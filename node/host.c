@@ -13,18 +13,22 @@ struct letter {
     uint8_t bytes[];
 };
 
-static struct database *find_db(struct node *n, unsigned group,
-                                const struct uuid *uuid)
+/* In whichever group this node believes it to be. */
+static struct database *find_db(struct node *n, const struct uuid *uuid)
 {
-    struct machine_db *m = machine_find_uuid(&n->group[group].machine, uuid);
-
-    return m == NULL ? NULL : m->local;
+    for (struct list *l = n->databases.next; l != &n->databases; l = l->next) {
+        struct database *db = LIST_ENTRY(l, struct database, link);
+        if (db->m != NULL && uuid_equal(&db->m->uuid, uuid)) {
+            return db;
+        }
+    }
+    return NULL;
 }
 
 static void on_image(struct node *n, uint64_t peer, uint8_t kind,
                      unsigned group, const struct host_image *m)
 {
-    struct database *db = find_db(n, group, &m->db);
+    struct database *db = find_db(n, &m->db);
 
     if (db == NULL) {
         if (kind == HOST_IMAGE_ASK) {

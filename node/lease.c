@@ -44,7 +44,7 @@ static bool is_current(const struct database *db)
 
 bool lease_is_good(struct database *db)
 {
-    if (!is_valid(db)) {
+    if (!is_valid(db) || (db->m != NULL && db->m->frozen)) {
         return false;
     }
     if (db->env->applied(db->env->data, db->group) < db->lease.index) {
@@ -130,6 +130,15 @@ static void release(struct database *db)
     }
     l.db = db->m->uuid;
     db->env->lease_send(db->env->data, db, HOST_LEASE_RELEASE, &l);
+}
+
+void lease_moved(struct database *db)
+{
+    uint64_t used_us = db->lease.used_us;
+
+    slot_allow(db->slot, 0);
+    memset(&db->lease, 0, sizeof db->lease);
+    db->lease.used_us = used_us;
 }
 
 /* Does the end of its transaction depend on the session alone? */
@@ -237,7 +246,7 @@ static void maybe_ask(struct database *db)
     uint64_t leader = db->env->leader(db->env->data, db->group);
     uint64_t age = now(db) - db->lease.asked_us;
 
-    if (db->m == NULL || leader == 0 || !is_due(db)) {
+    if (db->m == NULL || db->m->frozen || leader == 0 || !is_due(db)) {
         return;
     }
     if (leader != db->lease.asked_leader || age >= pause(db)) {

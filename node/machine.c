@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "node/machine_internal.h"
 #include "node/registry.h"
 #include "wire/page.h"
-#include "wire/snapshot.h"
 
 void machine_init(struct machine *m, const struct machine_events *events)
 {
@@ -19,7 +19,7 @@ void machine_init(struct machine *m, const struct machine_events *events)
     m->events = events;
 }
 
-static void drop_parts(struct list *parts)
+void machine_drop_parts(struct list *parts)
 {
     struct list *l;
 
@@ -34,7 +34,7 @@ void machine_close(struct machine *m)
 
     while ((l = list_pop(&m->dbs)) != NULL) {
         struct machine_db *db = LIST_ENTRY(l, struct machine_db, link);
-        drop_parts(&db->parts);
+        machine_drop_parts(&db->parts);
         free(db);
     }
 }
@@ -84,7 +84,7 @@ bool machine_token(const struct machine_db *db, uint64_t txid,
     return true;
 }
 
-static void apply_cluster(struct machine *m, const struct entry_cluster *e)
+void machine_apply_cluster(struct machine *m, const struct entry_cluster *e)
 {
     if (uuid_is_none(&m->cluster)) {
         m->cluster = e->cluster; /* the first one counts */
@@ -102,7 +102,7 @@ static void apply_members(struct machine *m, const struct entry_members *e)
     }
 }
 
-static struct machine_db *new_db(struct machine *m)
+struct machine_db *machine_new_db(struct machine *m)
 {
     struct machine_db *db = calloc(1, sizeof *db);
 
@@ -115,7 +115,7 @@ static struct machine_db *new_db(struct machine *m)
     return db;
 }
 
-static void add_holder(struct machine_db *db, uint64_t node)
+void machine_add_holder(struct machine_db *db, uint64_t node)
 {
     if (!machine_holds(db, node) && db->n_holders < NODES_MAX) {
         db->holders[db->n_holders++] = node;
@@ -127,13 +127,13 @@ static void apply_enroll(struct machine *m, const struct entry_enroll *e)
 {
     struct machine_db *db;
 
-    if (machine_find(m, e->name) != NULL ||
+    if (!machine_is_home(m, e->name) || machine_find(m, e->name) != NULL ||
         machine_find_uuid(m, &e->db) != NULL ||
         m->n_dbs == GROUP_DATABASES_MAX) {
         m->ignored++;
         return;
     }
-    db = new_db(m);
+    db = machine_new_db(m);
     memcpy(db->name, e->name, sizeof db->name);
     db->uuid = e->db;
     db->page_size = e->page_size;
@@ -141,7 +141,7 @@ static void apply_enroll(struct machine *m, const struct entry_enroll *e)
     db->checksum = e->checksum;
     db->enrolled_by = e->node;
     db->born_empty = e->pages == 0;
-    add_holder(db, e->node);
+    machine_add_holder(db, e->node);
     m->events->enrolled(m->events->data, db);
 }
 
@@ -153,27 +153,33 @@ static void apply_holds(struct machine *m, const struct entry_holds *e)
         m->ignored++;
         return;
     }
-    add_holder(db, e->node);
+    machine_add_holder(db, e->node);
     m->events->holds(m->events->data, db, e->node);
 }
 
-static void drop_db(struct machine *m, struct machine_db *db)
+void machine_forget(struct machine *m, struct machine_db *db)
 {
-    m->events->dropped(m->events->data, db);
-    drop_parts(&db->parts);
+    machine_drop_parts(&db->parts);
     list_remove(&db->link);
     m->n_dbs--;
     free(db);
+}
+
+void machine_drop_db(struct machine *m, struct machine_db *db)
+{
+    m->events->dropped(m->events->data, db);
+    machine_forget(m, db);
 }
 
 static void apply_drop(struct machine *m, const struct entry_holds *e)
 {
     struct machine_db *db = machine_find_uuid(m, &e->db);
 
-    if (db == NULL) {
+    /* What is frozen may be adopted elsewhere at any time. */
+    if (db == NULL || db->frozen) {
         m->ignored++;
     } else {
-        drop_db(m, db);
+        machine_drop_db(m, db);
     }
 }
 
@@ -184,7 +190,7 @@ static void apply_part(struct machine *m, const struct entry_txn *e,
     struct machine_db *db = machine_find_uuid(m, &e->db);
     struct machine_part *part;
 
-    if (db == NULL || e->number >= TXN_PARTS_MAX ||
+    if (db == NULL || db->frozen || e->number >= TXN_PARTS_MAX ||
         !position_equal(&e->base, &db->position)) {
         m->ignored++;
         return;
@@ -291,9 +297,9 @@ static void accept_txn(struct machine *m, struct machine_db *db,
     db->ring[db->position.txid % TOKEN_RING].txid = db->position.txid;
     db->ring[db->position.txid % TOKEN_RING].hash = db->position.hash;
     db->ring[db->position.txid % TOKEN_RING].token = e->token;
-    drop_parts(&db->parts);
+    machine_drop_parts(&db->parts);
     m->events->accepted(m->events->data, db, &accept);
-    drop_parts(parts);
+    machine_drop_parts(parts);
 }
 
 /* The first transaction makes a database, so that an empty one does not move it
@@ -314,8 +320,10 @@ static void apply_txn(struct machine *m, const struct entry_txn *e,
         m->ignored++;
         return;
     }
-    if (position_equal(&e->base, &db->position) && is_nothing(db, e)) {
-        drop_parts(&db->parts);
+    if (position_equal(&e->base, &db->position) && db->frozen) {
+        verdict = VERDICT_FROZEN;
+    } else if (position_equal(&e->base, &db->position) && is_nothing(db, e)) {
+        machine_drop_parts(&db->parts);
         verdict = VERDICT_CONFLICT;
     } else if (!position_equal(&e->base, &db->position) ||
                (db->page_size != 0 && db->page_size != e->pages.page_size)) {
@@ -323,7 +331,7 @@ static void apply_txn(struct machine *m, const struct entry_txn *e,
     } else if (!take_parts(db, &e->token, e->parts, &parts)) {
         verdict = VERDICT_INCOMPLETE;
     } else if (!size_valid(db, e, &parts)) {
-        drop_parts(&parts);
+        machine_drop_parts(&parts);
         verdict = VERDICT_CONFLICT;
     } else {
         accept_txn(m, db, e, bytes, len, &parts);
@@ -346,7 +354,7 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     }
     switch (e.kind) {
     case ENTRY_CLUSTER:
-        apply_cluster(m, &e.cluster);
+        machine_apply_cluster(m, &e.cluster);
         break;
     case ENTRY_ENROLL:
         apply_enroll(m, &e.enroll);
@@ -366,145 +374,21 @@ int machine_apply(struct machine *m, const void *bytes, size_t len)
     case ENTRY_MEMBERS:
         apply_members(m, &e.members);
         break;
+    case ENTRY_MOVE:
+        machine_move(m, &e.move);
+        break;
+    case ENTRY_HELD:
+        machine_held(m, &e.move);
+        break;
+    case ENTRY_ADOPT:
+        machine_adopt(m, &e.move);
+        break;
+    case ENTRY_MOVED:
+        machine_moved(m, &e.move);
+        break;
+    case ENTRY_SHARDS:
+        machine_shards(m, &e.shards);
+        break;
     }
-    return 0;
-}
-
-/* ---- snapshots ----------------------------------------------------------- */
-
-static void describe(const struct machine_db *db, struct snapshot_db *out)
-{
-    uint64_t last = db->position.txid;
-    uint64_t n = last < TOKEN_RING ? last : TOKEN_RING;
-
-    memset(out, 0, sizeof *out);
-    memcpy(out->name, db->name, sizeof out->name);
-    out->db = db->uuid;
-    out->position = db->position;
-    out->page_size = db->page_size;
-    out->pages = db->pages;
-    out->checksum = db->checksum;
-    out->enrolled_by = db->enrolled_by;
-    out->born_empty = db->born_empty;
-    memcpy(out->holders, db->holders, sizeof out->holders);
-    out->n_holders = db->n_holders;
-    for (uint64_t txid = last - n + 1; txid <= last; txid++) {
-        /* After a restore the oldest ones may be unknown. */
-        if (machine_token(db, txid, &out->ring[out->n_ring].token,
-                          &out->ring[out->n_ring].hash)) {
-            out->n_ring++;
-        }
-    }
-}
-
-int machine_snapshot(const struct machine *m, struct buf *out)
-{
-    struct snapshot_head h = {
-        .cluster = m->cluster, .shards = m->shards, .registry = m->registry};
-    struct snapshot_db d;
-    const struct list *l;
-
-    for (l = m->dbs.next; l != &m->dbs; l = l->next) {
-        if (!list_empty(&LIST_ENTRY(l, struct machine_db, link)->parts)) {
-            return ERR_BUSY;
-        }
-        h.n_dbs++;
-    }
-    snapshot_encode_head(&h, out);
-    for (l = m->dbs.next; l != &m->dbs; l = l->next) {
-        describe(LIST_ENTRY(l, struct machine_db, link), &d);
-        snapshot_encode_db(&d, out);
-    }
-    return out->err;
-}
-
-static void become(struct machine_db *db, const struct snapshot_db *s)
-{
-    uint64_t first = s->position.txid - s->n_ring + 1;
-
-    drop_parts(&db->parts);
-    memcpy(db->name, s->name, sizeof db->name);
-    db->uuid = s->db;
-    db->position = s->position;
-    db->page_size = s->page_size;
-    db->pages = s->pages;
-    db->checksum = s->checksum;
-    db->enrolled_by = s->enrolled_by;
-    db->born_empty = s->born_empty;
-    memcpy(db->holders, s->holders, sizeof db->holders);
-    db->n_holders = s->n_holders;
-    memset(db->ring, 0, sizeof db->ring);
-    for (unsigned i = 0; i < s->n_ring; i++) {
-        unsigned at = (unsigned)((first + i) % TOKEN_RING);
-        db->ring[at].txid = first + i;
-        db->ring[at].hash = s->ring[i].hash;
-        db->ring[at].token = s->ring[i].token;
-    }
-}
-
-static void restore_db(struct machine *m, const struct snapshot_db *s)
-{
-    struct machine_db *db = machine_find_uuid(m, &s->db);
-    bool known = db != NULL;
-
-    if (!known) {
-        db = new_db(m);
-    }
-    become(db, s);
-    db->restored = true;
-    if (known) {
-        m->events->jumped(m->events->data, db);
-    } else {
-        m->events->enrolled(m->events->data, db);
-    }
-}
-
-/* What the snapshot does not have was dropped on the way to it. */
-static void sweep(struct machine *m)
-{
-    struct list *next;
-
-    for (struct list *l = m->dbs.next; l != &m->dbs; l = next) {
-        struct machine_db *db = LIST_ENTRY(l, struct machine_db, link);
-        next = l->next;
-        if (!db->restored) {
-            drop_db(m, db);
-        }
-    }
-}
-
-static void mark_old(struct machine *m)
-{
-    for (struct list *l = m->dbs.next; l != &m->dbs; l = l->next) {
-        LIST_ENTRY(l, struct machine_db, link)->restored = false;
-    }
-}
-
-int machine_restore(struct machine *m, const void *bytes, size_t len)
-{
-    int rv = snapshot_check(bytes, len);
-    struct entry_cluster cluster;
-    struct snapshot_head h;
-    struct snapshot_db s;
-    struct unpack u;
-
-    if (rv != 0) {
-        return rv;
-    }
-    snapshot_begin(&u, bytes, len, &h);
-    if (!uuid_is_none(&h.cluster)) {
-        cluster = (struct entry_cluster){h.cluster, h.shards};
-        apply_cluster(m, &cluster);
-    }
-    if (h.registry.n > 0) {
-        m->registry = h.registry;
-        m->events->members(m->events->data);
-    }
-    mark_old(m);
-    for (uint32_t i = 0; i < h.n_dbs; i++) {
-        snapshot_next(&u, &s);
-        restore_db(m, &s);
-    }
-    sweep(m);
     return 0;
 }

@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "wire/entry.h"
 #include "wire/ids.h"
+#include "wire/moves.h"
 
 /* One part of a large transaction that waits for its ENTRY_TXN. */
 struct machine_part {
@@ -48,6 +49,7 @@ struct machine_db {
     struct list parts;
     uint64_t parts_seen; /* here, in all, also those that came again */
     bool restored;       /* while a snapshot is taken over */
+    bool frozen;         /* it is on its way to another group */
     void *local;         /* for the receiver of the events */
     struct {
         uint64_t seen, since_us;
@@ -68,7 +70,9 @@ enum machine_verdict {
     VERDICT_CONFLICT,   /* never happens: another transaction came first, or its
                            size does not follow from its pages */
     VERDICT_INCOMPLETE, /* parts are missing: propose all again */
-    VERDICT_FORGOTTEN   /* older than the ring: may have been accepted */
+    VERDICT_FORGOTTEN,  /* older than the ring: may have been accepted */
+    VERDICT_FROZEN      /* not now: to be proposed again where it goes, or here
+                           when it stays */
 };
 
 struct machine_events {
@@ -88,6 +92,17 @@ struct machine_events {
     /* An ENTRY_TXN that was not accepted now. */
     void (*decided)(void *data, struct machine_db *db,
                     const struct token *token, enum machine_verdict verdict);
+    /* It has another name. */
+    void (*renamed)(void *data, struct machine_db *db);
+    /* From another group; otherwise as `enrolled`. */
+    void (*adopted)(void *data, struct machine_db *db);
+    /* It is in group `to` now, or was; freed afterwards. */
+    void (*left)(void *data, struct machine_db *db, uint32_t to);
+    /* There are so many groups now. `exact`: the registry is as it was when
+     * that was decided. */
+    void (*shards)(void *data, uint32_t shards, bool exact);
+    /* `moves` has changed in any way. */
+    void (*moving)(void *data);
 };
 
 struct machine {
@@ -96,6 +111,8 @@ struct machine {
     struct uuid cluster; /* none: not named here */
     uint32_t shards;
     struct registry registry; /* group 0 only */
+    uint32_t group;           /* its own number */
+    struct moves moves;
     const struct machine_events *events;
     uint64_t ignored; /* entries that were no-ops: unknown, malformed */
 };
@@ -123,6 +140,13 @@ struct machine_db *machine_find_uuid(struct machine *m, const struct uuid *u);
  * that is too long ago, or not yet. */
 bool machine_token(const struct machine_db *db, uint64_t txid,
                    struct token *token, uint64_t *hash);
+
+/* The entry by which another group decides about what is frozen here: takes it,
+ * or, not `adopt`, refuses it. Appended to `out`; returns 0 or out->err. */
+int machine_encode_adopt(const struct machine *m, bool adopt, struct buf *out);
+
+/* Group 0, while groups are added: has this one nothing more to give away? */
+bool machine_is_done(const struct machine *m, uint32_t group);
 
 bool machine_holds(const struct machine_db *db, uint64_t node);
 

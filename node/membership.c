@@ -433,6 +433,7 @@ int membership_find(struct node *n, char *why, size_t size)
 {
     struct options *o = &n->own_options;
     int rv = roster_read(o->raft_path, &n->roster, why, size);
+    unsigned stored, first;
 
     if (rv != 0 && rv != ERR_NOT_FOUND) {
         return rv;
@@ -451,14 +452,25 @@ int membership_find(struct node *n, char *why, size_t size)
         }
     }
     if (n->roster.n > 0) {
-        if (o->shards_given && o->shards != n->roster.shards) {
+        /* The store counts: the list may be older. */
+        stored = groups_stored(o->raft_path, &first);
+        if (stored == 0) {
+            stored = first = n->roster.shards;
+        }
+        if (o->shards_given && o->shards != stored && o->shards != first) {
             snprintf(why, size,
-                     "the cluster was created with -shards %u and this start "
-                     "says %u; it cannot change",
-                     n->roster.shards, o->shards);
+                     "the cluster has %u shards and this start says -shards "
+                     "%u; more are added by marmot shards N",
+                     stored, o->shards);
             return ERR_MISMATCH;
         }
-        o->shards = n->roster.shards;
+        if (o->shards_given && o->shards != stored) {
+            log_warn("shards",
+                     "why=\"the cluster has %u, -shards %u is only of its "
+                     "beginning\"",
+                     stored, o->shards);
+        }
+        o->shards = stored;
         if (!is_listed(&n->roster, o->node_id)) {
             snprintf(why, size,
                      "node %" PRIu64

@@ -92,6 +92,7 @@ void node_turn(struct node *n)
     while (!node_will_sync(n) && (l = list_pop(&n->after_sync)) != NULL) {
         list_push(&n->awake, l);
     }
+    shards_grow(n);
     for (unsigned round = 0; round < ROUNDS_MAX && !is_quiet(n); round++) {
         step_awake(n);
     }
@@ -354,7 +355,7 @@ static int start_all(struct node *n, char *why, size_t size)
     const struct options *o = n->options;
     int rv = 0;
 
-    n->group = calloc(o->shards, sizeof *n->group);
+    n->group = calloc(SHARDS_MAX, sizeof *n->group);
     if (n->group == NULL || fill_env(n) != 0) {
         snprintf(why, size, "out of memory or random numbers");
         return -ENOMEM;
@@ -363,7 +364,7 @@ static int start_all(struct node *n, char *why, size_t size)
         events_init_group(n, i);
     }
     for (unsigned i = 0; rv == 0 && i < o->n_dbs; i++) {
-        rv = catalog_add(n, o->dbs[i].name, o->dbs[i].path, why, size);
+        rv = catalog_add(n, o->dbs[i].name, o->dbs[i].path, NULL, why, size);
     }
     if (rv == 0) {
         rv = catalog_load(n, why, size);
@@ -385,6 +386,7 @@ static void init_handles(struct node *n)
     uv_signal_init(n->loop, &n->sigint);
     n->idle.data = n->timer.data = n->sigterm.data = n->sigint.data = n;
     folder_init(n);
+    move_init(n);
     uv_signal_start(&n->sigterm, on_signal, SIGTERM);
     uv_signal_start(&n->sigint, on_signal, SIGINT);
 }
@@ -394,6 +396,7 @@ static void close_handles(struct node *n)
     uv_close((uv_handle_t *)&n->idle, NULL);
     uv_close((uv_handle_t *)&n->timer, NULL);
     folder_close(n);
+    uv_close((uv_handle_t *)&n->move_timer, NULL);
     uv_close((uv_handle_t *)&n->sigterm, NULL);
     uv_close((uv_handle_t *)&n->sigint, NULL);
     uv_run(n->loop, UV_RUN_DEFAULT);
@@ -417,6 +420,9 @@ static void free_all(struct node *n)
         machine_close(&n->group[i].machine);
         lease_table_clear(&n->group[i].leases);
         found_forget(&n->group[i]);
+    }
+    while ((l = list_pop(&n->growths)) != NULL) {
+        free(l); /* the link is its first member */
     }
     free(n->group);
 }
@@ -466,6 +472,7 @@ int node_run(const struct options *options)
     list_init(&n.stills);
     list_init(&n.scans);
     list_init(&n.verifies);
+    list_init(&n.growths);
     init_handles(&n);
     if (start_all(&n, why, sizeof why) != 0) {
         log_error("fatal", "%s", why);

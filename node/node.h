@@ -26,9 +26,15 @@ struct group_state {
     uint64_t former;    /* the last leader but this node; 0: none known */
     uint64_t taking_us; /* when it was last asked for its leases */
     bool caught_up;
-    bool settling;           /* settle.c */
-    struct list found;       /* found.c */
-    uint64_t leader_changes; /* new leaders, as seen here */
+    bool settling; /* settle.c */
+    struct {
+        uint64_t number, since_us; /* of the move that was seen last */
+        uint64_t sent_us, held_us; /* what was said last */
+        bool ending;
+        uint64_t pause_us, shards_us; /* not before; said last (shards.c) */
+    } move;                           /* move.c */
+    struct list found;                /* found.c */
+    uint64_t leader_changes;          /* new leaders, as seen here */
 };
 
 struct node {
@@ -38,7 +44,8 @@ struct node {
     struct roster roster;       /* as it was at the start */
     struct roster written;      /* as this start has written it; or empty */
     struct groups *groups;
-    struct group_state *group; /* [shards] */
+    struct group_state *group; /* [SHARDS_MAX], of which options->shards */
+    struct list growths;       /* shards.c: decided, not begun yet */
     struct db_env env;
     uint64_t voter_ids[NODES_MAX];
     struct groups_member members[NODES_MAX]; /* as far as is known now */
@@ -49,6 +56,7 @@ struct node {
     struct list databases;
     uv_fs_event_t folder; /* -db-dir */
     uv_timer_t folder_timer;
+    uv_timer_t move_timer;  /* while a database changes its group */
     struct list awake;      /* databases to look at */
     struct list after_sync; /* the same, when nobody waits for the log */
     struct list letters;    /* host packets to ourselves */
@@ -191,8 +199,8 @@ int join_cluster(const struct options *o, struct roster *r, char *why,
 struct database *catalog_find(const struct node *n, const char *name);
 unsigned catalog_count(const struct node *n);
 /* From now on this database is kept. Returns < 0 with a line in `why`. */
-int catalog_add(struct node *n, const char *name, const char *path, char *why,
-                size_t size);
+int catalog_add(struct node *n, const char *name, const char *path,
+                struct database **out, char *why, size_t size);
 /* Add what was attached before the last stop. */
 int catalog_load(struct node *n, char *why, size_t size);
 int catalog_attach(struct node *n, const char *name, const char *path,
@@ -202,10 +210,58 @@ int catalog_detach(struct node *n, const char *name, char *why, size_t size);
 /* Let it go everywhere; each node puts its file aside. */
 int catalog_drop(struct node *n, const char *name, char *why, size_t size);
 void catalog_dropped(struct node *n, struct database *db);
+/* It may be that a group knows its name already. */
+void catalog_meet(struct node *n, struct database *db);
+/* Here it is called otherwise than in the cluster, which decides. */
+void catalog_rename_step(struct node *n, struct database *db);
 /* DB_REFUSED, for db->why: does the node stop? */
 void catalog_cannot_keep(struct node *n, struct database *db);
 /* Returns true when the database is gone, and freed. */
 bool catalog_step(struct node *n, struct database *db);
+
+/* ---- move.c: databases that change their name and group ---- */
+void move_init(struct node *n);
+/* Something may be due. */
+void move_wake(struct node *n);
+/* Begin a move of a database of this group, to this name and group. */
+void move_begin(struct group_state *g, const struct machine_db *m,
+                const char *name, unsigned to);
+/* What the machine of a group says. The first: is the database here? Then it
+ * follows that group, if the group has the newest state of it. */
+bool move_follow(struct group_state *g, struct machine_db *m);
+/* This one is it. */
+void move_attach(struct group_state *g, struct database *db,
+                 struct machine_db *m);
+void move_left(struct group_state *g, struct machine_db *m, uint32_t to);
+void move_changed(struct group_state *g);
+/* Not known to a group, yet not new either: is it still to be found out which
+ * database it follows? */
+bool move_waits(struct node *n, struct database *db);
+bool move_all_caught_up(const struct node *n);
+/* Put a scanned file where the own log of any group says that it stands. */
+void move_place(struct node *n, struct database *db);
+/* What is due for a database between two groups. */
+void move_step(struct node *n, struct database *db);
+/* Give a database another name, everywhere. Returns 0 when that has begun, or
+ * < 0 with a line in `why`. */
+int move_rename(struct node *n, const char *name, const char *to, char *why,
+                size_t size);
+
+/* ---- shards.c: more groups ---- */
+/* Group 0 has decided that there are so many. */
+void shards_decided(struct node *n, unsigned shards, bool exact);
+/* Begin them, from the turn of the loop. */
+void shards_grow(struct node *n);
+/* What this node has to say to a group that it leads. */
+void shards_drive(struct group_state *g);
+/* Are there groups that have not heard the last of it? */
+bool shards_active(const struct node *n);
+/* How many databases have to go elsewhere. */
+unsigned shards_to_move(const struct node *n);
+/* May this name begin in its group, as far as is known here? */
+bool shards_may_enroll(const struct node *n, const char *name);
+/* Returns 0 when that has begun, or < 0 with a line in `why`. */
+int shards_ask(struct node *n, uint64_t shards, char *why, size_t size);
 
 /* ---- folder.c: -db-dir ---- */
 void folder_init(struct node *n);
@@ -244,6 +300,12 @@ bool contact_expect(struct node *n, struct database *db,
                     const struct position *position, uint64_t checksum,
                     uint32_t pages);
 void contact_forget(const struct options *o, const char *name);
+/* Before anything else: which database did the file at db->path follow, and
+ * under which name? Fills db->follows, and db->name if it is another one. */
+void contact_look_up(struct node *n, struct database *db);
+/* db->name is to be `name`, also after a start with flags that name the old
+ * one. False: it could not be written. */
+bool contact_rename(struct node *n, struct database *db, const char *name);
 
 /* ---- image_send.c, image_fetch.c ---- */
 void image_send_ask(struct node *n, struct database *db, uint64_t peer,
@@ -329,6 +391,9 @@ int steer_attach(void *data, const char *name, const char *path, char *why,
                  size_t size);
 int steer_detach(void *data, const char *name, char *why, size_t size);
 int steer_drop(void *data, const char *name, char *why, size_t size);
+int steer_shards(void *data, uint64_t shards, char *why, size_t size);
+int steer_rename(void *data, const char *name, const char *to, char *why,
+                 size_t size);
 
 /* ---- scrub.c: pages against the hashes of what was written ---- */
 void scrub_step(struct node *n, struct database *db);

@@ -19,7 +19,7 @@ const char options_help[] =
     "                              nodes, instead of -bootstrap\n"
     "  -role voter|replica         replica: follows only, databases are "
     "read-only\n"
-    "  -shards N                   Raft groups; fixed at the first start "
+    "  -shards N                   Raft groups at the first start "
     "(default 16)\n"
     "  -raft-path DIR              log and state (default: first "
     "db-path + \"-raft\")\n"

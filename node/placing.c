@@ -110,6 +110,34 @@ void placing_enrolled(struct database *db, struct machine_db *m)
     begin_at(db);
 }
 
+/* The last position that is applied or waits to be. */
+static struct position end_of(const struct database *db)
+{
+    return !list_empty(&db->pending)
+               ? LIST_ENTRY(db->pending.prev, struct pending, link)->position
+           : db->placed ? db->applied
+                        : db->base.position;
+}
+
+/* What was read of the old group's log goes on without a gap in that of the new
+ * one; or this node has not read all of it, and lacks something. */
+void placing_switched(struct database *db, struct machine_db *m)
+{
+    struct position end = end_of(db);
+    bool ahead = db->placed && db->applied.txid >= m->position.txid;
+
+    if (db->m->local == db) {
+        db->m->local = NULL;
+    }
+    db->m = m;
+    m->local = db;
+    if (!ahead && !position_equal(&end, &m->position)) {
+        pending_drop(db, UINT64_MAX);
+        begin_at(db);
+    }
+    db->env->wake(db->env->data, db);
+}
+
 void placing_jumped(struct database *db)
 {
     pending_drop(db, db->m->position.txid);
@@ -225,6 +253,9 @@ enum placing_action placing_next(const struct database *db)
     }
     if (db->placed) {
         return placing_behind(db) ? PLACING_CATCH_UP : PLACING_READY;
+    }
+    if (db->m->frozen) {
+        return PLACING_WAIT; /* the log of its new group may tell */
     }
     if (!has_content(db)) {
         return PLACING_FETCH;

@@ -280,6 +280,8 @@ void proposal_decided(struct database *db, const struct token *token,
         answer(db->proposal, &unknown);
         proposal_free(db);
         break;
+    case VERDICT_FROZEN: /* proposed again when it is not (proposal_moved) */
+        break;
     }
 }
 

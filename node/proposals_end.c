@@ -23,6 +23,16 @@ void proposal_jumped(struct database *db)
     }
 }
 
+void proposal_moved(struct database *db)
+{
+    if (db->proposal == NULL) {
+        return;
+    }
+    db->proposal->sent_leader = 0;
+    proposal_jumped(db);
+    db->env->wake(db->env->data, db);
+}
+
 void proposal_published(struct database *db, const struct wal_state *state)
 {
     struct proposal *p = db->proposal;

@@ -20,30 +20,6 @@ static void path_of(const char *raft_path, const char *suffix, char *out)
 
 /* ---- reading ------------------------------------------------------------- */
 
-static bool uuid_parse(const char *text, struct uuid *out)
-{
-    char digits[33];
-    unsigned n = 0;
-
-    for (; *text != '\0' && n < 32; text++) {
-        if (*text != '-') {
-            digits[n++] = *text;
-        }
-    }
-    digits[n] = '\0';
-    if (n != 32 || *text != '\0') {
-        return false;
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned byte;
-        if (sscanf(digits + (size_t)2 * i, "%2x", &byte) != 1) {
-            return false;
-        }
-        out->b[i] = (uint8_t)byte;
-    }
-    return true;
-}
-
 static bool read_node(const char *line, struct roster *r)
 {
     struct member_info *m = &r->members[r->n];

@@ -82,7 +82,7 @@ static bool file_is_current(const struct database *db)
 {
     return db->state == DB_READY && (db->job == NULL || db->job_beside) &&
            !db->look_again && !db->node_waits && slot_is_free(db) &&
-           list_empty(&db->pending) && db->m != NULL &&
+           list_empty(&db->pending) && db->m != NULL && !db->m->frozen &&
            position_equal(&db->applied, &db->m->position) &&
            placing_majority_holds(db);
 }

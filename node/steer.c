@@ -192,6 +192,23 @@ int steer_detach(void *data, const char *name, char *why, size_t size)
                                      : catalog_detach(n, name, why, size);
 }
 
+int steer_shards(void *data, uint64_t shards, char *why, size_t size)
+{
+    struct node *n = data;
+
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : shards_ask(n, shards, why, size);
+}
+
+int steer_rename(void *data, const char *name, const char *to, char *why,
+                 size_t size)
+{
+    struct node *n = data;
+
+    return is_stopping(n, why, size) ? ERR_CLOSED
+                                     : move_rename(n, name, to, why, size);
+}
+
 int steer_drop(void *data, const char *name, char *why, size_t size)
 {
     struct node *n = data;

@@ -5,6 +5,11 @@
 void database_step(struct node *n, struct database *db)
 {
     slot_look(db);
+    move_step(n, db);
+    if (db->detaching) {
+        return;
+    }
+    catalog_rename_step(n, db);
     contact_step(n, db);
     proposal_step(db);
     resume_step(db);

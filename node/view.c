@@ -115,6 +115,8 @@ static void see_node(void *data, struct pane_node *out)
     out->bind = o->bind;
     out->advertise = o->advertise;
     out->shards = o->shards;
+    out->growing = shards_active(n);
+    out->to_move = shards_to_move(n);
     out->sessions = n->n_sessions;
     out->log_bytes_max = o->max_log_bytes;
     if (n->groups != NULL) {
@@ -272,7 +274,9 @@ static void see_database(struct node *n, struct database *db,
     *out = (struct pane_database){
         .name = db->name,
         .path = db->path,
-        .state = waits_for_content(db) ? "empty" : database_state(db),
+        .state = db->m != NULL && db->m->frozen ? "moving"
+                 : waits_for_content(db)        ? "empty"
+                                                : database_state(db),
         .group = db->group,
         .applied_txid = db->applied.txid,
         .applied_hash = db->applied.hash,
@@ -342,6 +346,8 @@ int view_start(struct node *n, char *why, size_t size)
                                           .attach = steer_attach,
                                           .detach = steer_detach,
                                           .drop = steer_drop,
+                                          .rename = steer_rename,
+                                          .shards = steer_shards,
                                           .shuffle = steer_shuffle,
                                           .verify_open = verify_open,
                                           .verify_look = verify_look,

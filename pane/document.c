@@ -65,14 +65,16 @@ static json_t *health_of(const struct pane_node *n)
 static json_t *node_of(const struct pane_node *n)
 {
     return json_pack(
-        "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
-        integer(n->id), "role", n->replica ? "replica" : "voter", "version",
-        MARMOT_VERSION, "cluster", string_or_null(n->cluster), "store",
-        string_or_null(n->store), "uptime_seconds",
+        "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, "
+        "s:o}",
+        "id", integer(n->id), "role", n->replica ? "replica" : "voter",
+        "version", MARMOT_VERSION, "cluster", string_or_null(n->cluster),
+        "store", string_or_null(n->store), "uptime_seconds",
         seconds(n->uptime_us / 1000), "bind", answer_string(n->bind),
         "advertise", answer_string(n->advertise), "shards", integer(n->shards),
         "sessions", integer(n->sessions), "log_bytes", integer(n->log_bytes),
-        "log_bytes_max", integer(n->log_bytes_max));
+        "log_bytes_max", integer(n->log_bytes_max), "adding_shards", n->growing,
+        "databases_to_move", integer(n->to_move));
 }
 
 static void add_peer(void *arg, const struct pane_peer *p)

@@ -39,6 +39,8 @@ struct pane_node {
     uint64_t uptime_us;
     const char *bind, *advertise;
     unsigned shards, sessions;
+    bool growing;     /* shards are being added, */
+    unsigned to_move; /* and so many databases have to go to others */
     uint64_t log_bytes, log_bytes_max;
 };
 
@@ -154,6 +156,13 @@ struct pane_source {
                   size_t size);
     int (*detach)(void *data, const char *name, char *why, size_t size);
     int (*drop)(void *data, const char *name, char *why, size_t size);
+    /* Add shards until there are so many. 0: begun; -EINVAL, ERR_MISMATCH,
+     * ERR_BUSY or ERR_NO_LEADER. */
+    int (*shards)(void *data, uint64_t shards, char *why, size_t size);
+    /* Give it another name, everywhere. 0: begun; -EINVAL, ERR_NOT_FOUND,
+     * ERR_MISMATCH (the name is taken), ERR_BUSY or ERR_NO_LEADER. */
+    int (*rename)(void *data, const char *name, const char *to, char *why,
+                  size_t size);
     /* Let every node read its copy and compare. `wake` as below. ERR_NOT_FOUND
      * or ERR_BUSY with a line in `why`. */
     int (*verify_open)(void *data, const char *name, void (*wake)(void *arg),

@@ -14,7 +14,7 @@ static const struct {
     {"/", ROUTE_PAGE, false},           {"/health", ROUTE_HEALTH, false},
     {"/info", ROUTE_INFO, false},       {"/status", ROUTE_STATUS, false},
     {"/metrics", ROUTE_METRICS, false}, {"/events", ROUTE_EVENTS, false},
-    {"/shuffle", ROUTE_SHUFFLE, true},
+    {"/shuffle", ROUTE_SHUFFLE, true},  {"/shards", ROUTE_SHARDS, true},
 };
 
 /* They end with the name of a database. */
@@ -28,6 +28,7 @@ static const struct {
     {"/attach/", ROUTE_ATTACH, true},
     {"/detach/", ROUTE_DETACH, true},
     {"/drop/", ROUTE_DROP, true},
+    {"/rename/", ROUTE_RENAME, true},
 };
 
 /* Goes past `prefix`, or returns NULL. */
@@ -146,6 +147,6 @@ int route_parse(const char *path, struct route *out, char *why, size_t size)
              "no such path; there are / /health /info /status /metrics "
              "/events /backup/NAME, and by POST /move/cluster/SHARD/node/ID, "
              "/remove/node/ID, /shuffle, /verify/NAME, /attach/NAME?path=PATH, "
-             "/detach/NAME and /drop/NAME");
+             "/detach/NAME, /drop/NAME, /rename/NAME?to=NAME and /shards?to=N");
     return ERR_NOT_FOUND;
 }

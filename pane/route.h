@@ -22,7 +22,9 @@ enum route_kind {
     ROUTE_REMOVE,
     ROUTE_ATTACH, /* ?path= */
     ROUTE_DETACH,
-    ROUTE_DROP
+    ROUTE_DROP,
+    ROUTE_RENAME, /* ?to= */
+    ROUTE_SHARDS  /* ?to= */
 };
 
 struct route {

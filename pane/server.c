@@ -57,25 +57,6 @@ static enum MHD_Result health(struct pane *p, struct MHD_Connection *c)
     return answer_json(c, status, json);
 }
 
-static unsigned status_of(int rv)
-{
-    switch (rv) {
-    case 0:
-        return MHD_HTTP_ACCEPTED;
-    case ERR_NOT_FOUND:
-        return MHD_HTTP_NOT_FOUND;
-    case ERR_READONLY:
-    case ERR_MISMATCH:
-        return MHD_HTTP_CONFLICT;
-    case -EINVAL:
-    case -ENOENT:
-    case -ENAMETOOLONG:
-        return MHD_HTTP_BAD_REQUEST;
-    default:
-        return MHD_HTTP_SERVICE_UNAVAILABLE;
-    }
-}
-
 static enum MHD_Result move(struct pane *p, struct MHD_Connection *c,
                             const struct route *r)
 {
@@ -85,7 +66,7 @@ static enum MHD_Result move(struct pane *p, struct MHD_Connection *c,
     int rv = s->move(s->data, r->shard, r->node, &from, why, sizeof why);
 
     if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
+        return answer_error(c, changes_status(rv), why);
     }
     return answer_json(
         c, MHD_HTTP_ACCEPTED,
@@ -110,37 +91,10 @@ static enum MHD_Result remove_node(struct pane *p, struct MHD_Connection *c,
     int rv = s->remove(s->data, node, why, sizeof why);
 
     if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
+        return answer_error(c, changes_status(rv), why);
     }
     return answer_json(c, MHD_HTTP_ACCEPTED,
                        json_pack("{s:I}", "removing", (json_int_t)node));
-}
-
-static enum MHD_Result change_database(struct pane *p, struct MHD_Connection *c,
-                                       const struct route *r)
-{
-    const struct pane_source *s = p->options.source;
-    const char *path =
-        MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "path");
-    char why[TEXT_MAX] = "";
-    int rv;
-
-    if (r->kind == ROUTE_ATTACH) {
-        if (path == NULL) {
-            return answer_error(c, MHD_HTTP_BAD_REQUEST,
-                                "/attach/NAME?path=PATH: the path is missing");
-        }
-        rv = s->attach(s->data, r->name, path, why, sizeof why);
-    } else {
-        rv = r->kind == ROUTE_DETACH
-                 ? s->detach(s->data, r->name, why, sizeof why)
-                 : s->drop(s->data, r->name, why, sizeof why);
-    }
-    if (rv != 0) {
-        return answer_error(c, status_of(rv), why);
-    }
-    return answer_json(c, MHD_HTTP_ACCEPTED,
-                       json_pack("{s:s}", "database", r->name));
 }
 
 static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
@@ -169,12 +123,15 @@ static enum MHD_Result serve(struct pane *p, struct MHD_Connection *c,
         return move(p, c, r);
     case ROUTE_SHUFFLE:
         return shuffle(p, c);
+    case ROUTE_SHARDS:
+        return changes_shards(p, c);
     case ROUTE_REMOVE:
         return remove_node(p, c, r->node);
     case ROUTE_ATTACH:
     case ROUTE_DETACH:
     case ROUTE_DROP:
-        return change_database(p, c, r);
+    case ROUTE_RENAME:
+        return changes_database(p, c, r);
     default:
         return answer_error(c, MHD_HTTP_NOT_FOUND, "no such path");
     }

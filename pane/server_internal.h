@@ -19,6 +19,7 @@
 #include "pane/access.h"
 #include "pane/listen.h"
 #include "pane/pane.h"
+#include "pane/route.h"
 
 /* A request that is suspended until the node has more to say. */
 struct waiter {
@@ -67,5 +68,14 @@ void stream_init(struct pane *p);
 enum MHD_Result stream_open(struct pane *p, struct MHD_Connection *c);
 /* Ends all streams; their connections may then be closed. */
 void stream_stop(struct pane *p);
+
+/* ---- changes.c ---- */
+
+/* The status of what a pane_source says. */
+unsigned changes_status(int rv);
+/* Attach, detach, drop, rename. */
+enum MHD_Result changes_database(struct pane *p, struct MHD_Connection *c,
+                                 const struct route *r);
+enum MHD_Result changes_shards(struct pane *p, struct MHD_Connection *c);
 
 #endif

@@ -286,6 +286,12 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
         [ENTRY_DROP] = HOLDS_FIELDS,
     };
 
+    if (e->kind == ENTRY_SHARDS) {
+        return entry_decode_shards(u, fields, &e->shards);
+    }
+    if (e->kind >= ENTRY_MOVE) {
+        return entry_decode_move(u, e->kind, fields, &e->move);
+    }
     if (fields != expected[e->kind]) {
         return ERR_CORRUPT;
     }
@@ -302,8 +308,9 @@ static int decode_fields(struct unpack *u, uint32_t fields, struct entry *e)
         return decode_txn(u, e->kind, &e->txn);
     case ENTRY_MEMBERS:
         return decode_members(u, &e->members);
+    default:
+        return ERR_CORRUPT;
     }
-    return ERR_CORRUPT;
 }
 
 /* Kinds and versions that do not exist yet are not corrupt: a newer program
@@ -313,7 +320,7 @@ static int check_kind(uint64_t kind, uint64_t version)
     if (kind == 0 || version == 0) {
         return ERR_CORRUPT;
     }
-    return kind <= ENTRY_DROP && version == ENTRY_VERSION ? 0 : ERR_VERSION;
+    return kind <= ENTRY_SHARDS && version == ENTRY_VERSION ? 0 : ERR_VERSION;
 }
 
 int entry_decode(const void *bytes, size_t len, struct entry *e)

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "wire/entry_move.h"
 #include "wire/entry_page.h"
 #include "wire/ids.h"
 #include "wire/member.h"
@@ -24,7 +25,12 @@ enum entry_kind {
     ENTRY_PART,        /* pages of a large transaction, before its ENTRY_TXN */
     ENTRY_TXN,         /* a transaction: compare-and-swap on the position */
     ENTRY_MEMBERS,     /* who belongs to the cluster; group 0 only */
-    ENTRY_DROP         /* a database leaves the cluster */
+    ENTRY_DROP,        /* a database leaves the cluster */
+    ENTRY_MOVE,        /* it gets another name or begins to go elsewhere */
+    ENTRY_HELD,        /* a node's file has what is to go */
+    ENTRY_ADOPT,       /* its new group takes it or refuses */
+    ENTRY_MOVED,       /* its old group lets it go, or goes on with it */
+    ENTRY_SHARDS       /* there are to be more groups */
 };
 
 enum members_action {
@@ -82,6 +88,8 @@ struct entry {
         struct entry_holds holds; /* ENTRY_HOLDS and ENTRY_DROP */
         struct entry_txn txn;     /* ENTRY_TXN and ENTRY_PART */
         struct entry_members members;
+        struct entry_move move; /* from ENTRY_MOVE to ENTRY_MOVED */
+        struct entry_shards shards;
     };
 };
 

@@ -1,6 +1,7 @@
 #include "wire/ids.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/random.h>
 #include <xxhash.h>
 
@@ -19,6 +20,32 @@ void uuid_text(const struct uuid *u, char out[UUID_TEXT_BYTES])
         *at++ = digits[u->b[i] & 15];
     }
     *at = '\0';
+}
+
+bool uuid_parse(const char *text, struct uuid *out)
+{
+    char digits[33];
+    struct uuid read;
+    unsigned n = 0;
+
+    for (; *text != '\0' && n < 32; text++) {
+        if (*text != '-') {
+            digits[n++] = *text;
+        }
+    }
+    digits[n] = '\0';
+    if (n != 32 || *text != '\0') {
+        return false;
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned byte;
+        if (sscanf(digits + (size_t)2 * i, "%2x", &byte) != 1) {
+            return false;
+        }
+        read.b[i] = (uint8_t)byte;
+    }
+    *out = read;
+    return true;
 }
 
 int uuid_random(struct uuid *u)

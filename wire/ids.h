@@ -59,6 +59,9 @@ static inline bool position_equal(const struct position *a,
 #define UUID_TEXT_BYTES 37
 void uuid_text(const struct uuid *u, char out[UUID_TEXT_BYTES]);
 
+/* False for what uuid_text does not write. */
+bool uuid_parse(const char *text, struct uuid *out);
+
 /* From the kernel's random source. Returns 0 or -errno. */
 int uuid_random(struct uuid *u);
 

@@ -13,12 +13,17 @@ enum { HEAD_FIELDS = 6, DB_FIELDS = 11, RING_FIELDS = 5 };
 
 int snapshot_encode_head(const struct snapshot_head *h, struct buf *out)
 {
-    pack_array(out, HEAD_FIELDS);
-    pack_uint(out, SNAPSHOT_VERSION);
+    bool moves = moves_any(&h->moves);
+
+    pack_array(out, moves ? HEAD_FIELDS + 1 : HEAD_FIELDS);
+    pack_uint(out, moves ? SNAPSHOT_VERSION_MOVES : SNAPSHOT_VERSION);
     pack_bin(out, h->cluster.b,
              uuid_is_none(&h->cluster) ? 0 : sizeof h->cluster.b);
     pack_uint(out, h->shards);
     registry_pack(out, &h->registry);
+    if (moves) {
+        moves_pack(out, &h->moves);
+    }
     pack_array(out, h->n_dbs);
     return out->err;
 }
@@ -59,18 +64,31 @@ static void fail(struct unpack *u, int err)
     }
 }
 
+/* Returns whether something is said about moves. */
+static bool read_version(struct unpack *u)
+{
+    uint32_t fields = unpack_array(u);
+    uint64_t version = unpack_uint(u, UINT32_MAX);
+    bool moves = version == SNAPSHOT_VERSION_MOVES;
+
+    if (version != SNAPSHOT_VERSION && !moves) {
+        fail(u, ERR_VERSION);
+    } else if (fields != (moves ? HEAD_FIELDS + 1 : HEAD_FIELDS)) {
+        fail(u, ERR_CORRUPT);
+    }
+    return moves;
+}
+
 void snapshot_begin(struct unpack *u, const void *bytes, size_t len,
                     struct snapshot_head *h)
 {
     const uint8_t *cluster;
     size_t cluster_len = 0;
+    bool moves;
 
     memset(h, 0, sizeof *h);
     unpack_init(u, bytes, len);
-    unpack_array_of(u, HEAD_FIELDS);
-    if (unpack_uint(u, UINT32_MAX) != SNAPSHOT_VERSION) {
-        fail(u, ERR_VERSION);
-    }
+    moves = read_version(u);
     cluster = unpack_bin(u, sizeof h->cluster.b, &cluster_len);
     if (cluster != NULL && cluster_len == sizeof h->cluster.b) {
         memcpy(h->cluster.b, cluster, cluster_len);
@@ -82,6 +100,9 @@ void snapshot_begin(struct unpack *u, const void *bytes, size_t len,
         fail(u, ERR_CORRUPT);
     }
     registry_unpack(u, &h->registry);
+    if (moves) {
+        moves_unpack(u, &h->moves);
+    }
     h->n_dbs = unpack_array(u);
     if (h->n_dbs > GROUP_DATABASES_MAX) {
         fail(u, ERR_TOO_BIG);

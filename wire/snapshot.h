@@ -13,14 +13,19 @@
 #include "base/limits.h"
 #include "wire/ids.h"
 #include "wire/member.h"
+#include "wire/moves.h"
 #include "wire/unpack.h"
 
+/* The second has what is on its way; where nothing ever was, the first one is
+ * written. */
 #define SNAPSHOT_VERSION 1
+#define SNAPSHOT_VERSION_MOVES 2
 
 struct snapshot_head {
     struct uuid cluster; /* none: not named yet, or not group 0 */
     uint32_t shards;     /* with a cluster */
     struct registry registry;
+    struct moves moves;
     uint32_t n_dbs;
 };
 

@@ -488,6 +488,7 @@ void node_boot(struct sim_node *n)
     n->node.group = calloc(SIM_SHARDS, sizeof *n->node.group);
     assert(n->node.group != NULL);
     fill_env(n);
+    move_init(&n->node);
     for (unsigned i = 0; i < SIM_SHARDS; i++) {
         events_init_group(&n->node, i);
     }

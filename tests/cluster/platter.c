@@ -136,6 +136,8 @@ void platter_write(struct sim_node *n, const struct store_write *w)
         d->groups[w->group].vote = w->vote;
         check_voted(n, w->group, w->term, w->vote);
         break;
+    case STORE_GROUPS:
+        abort(); /* a simulated cluster does not grow */
     case STORE_PEER:
         keep_peer(d, &w->peer);
         break;

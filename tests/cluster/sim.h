@@ -29,7 +29,7 @@
 #define SIM_PAGE 512u
 #define SIM_PAGES_MAX 24u
 #define SIM_HISTORY 8 /* states of a file that a power cut may bring back */
-#define SIM_TIMERS 4
+#define SIM_TIMERS 6
 
 #define MS 1000ull
 #define SECOND 1000000ull

@@ -6,6 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "wire/entry.h"
 #include "wire/page.h"
+#include "wire/snapshot.h"
 
 /* What every page was before the transaction. */
 static bool image_before(void *data, uint32_t number, uint8_t *image)
@@ -103,6 +104,16 @@ static void encode_txn_again(struct entry *e, struct buf *out)
     free(images);
 }
 
+static void encode_adopt_again(const struct entry_move *e, struct buf *out)
+{
+    struct unpack u = e->state;
+    struct snapshot_db state;
+
+    snapshot_next(&u, &state);
+    CHECK(u.err == 0);
+    CHECK(entry_encode_adopt(e, &state, out) == 0);
+}
+
 static void encode_members_again(const struct entry_members *e, struct buf *out)
 {
     struct member_info list[NODES_MAX];
@@ -140,6 +151,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case ENTRY_MEMBERS:
         encode_members_again(&e.members, &out);
+        break;
+    case ENTRY_MOVE:
+        CHECK(entry_encode_move(&e.move, &out) == 0);
+        break;
+    case ENTRY_HELD:
+        CHECK(entry_encode_held(&e.move, &out) == 0);
+        break;
+    case ENTRY_ADOPT:
+        encode_adopt_again(&e.move, &out);
+        break;
+    case ENTRY_MOVED:
+        CHECK(entry_encode_moved(&e.move, &out) == 0);
+        break;
+    case ENTRY_SHARDS:
+        CHECK(entry_encode_shards(&e.shards, &out) == 0);
         break;
     case ENTRY_PART:
     case ENTRY_TXN:

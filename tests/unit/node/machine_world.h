@@ -75,6 +75,13 @@ static inline void on_decided(void *data, struct machine_db *db,
     w->verdict = verdict;
 }
 
+static inline void on_no_shards(void *data, uint32_t shards, bool exact)
+{
+    (void)data;
+    (void)shards;
+    (void)exact;
+}
+
 static inline void world_init(struct world *w)
 {
     memset(w, 0, sizeof *w);
@@ -84,7 +91,8 @@ static inline void world_init(struct world *w)
                                         .jumped = on_jumped,
                                         .holds = on_holds,
                                         .accepted = on_accepted,
-                                        .decided = on_decided};
+                                        .decided = on_decided,
+                                        .shards = on_no_shards};
     machine_init(&w->machine, &w->events);
 }
 

@@ -32,11 +32,20 @@ static void on_members(void *data)
     ((struct world *)data)->changes++;
 }
 
+static void on_shards(void *data, uint32_t shards, bool exact)
+{
+    (void)data;
+    (void)exact;
+    assert_int_equal(shards, SHARDS);
+}
+
 static void init(struct world *w)
 {
     memset(w, 0, sizeof *w);
-    w->events = (struct machine_events){
-        .data = w, .cluster = on_cluster, .members = on_members};
+    w->events = (struct machine_events){.data = w,
+                                        .cluster = on_cluster,
+                                        .members = on_members,
+                                        .shards = on_shards};
     machine_init(&w->machine, &w->events);
 }
 

@@ -242,6 +242,75 @@ static void nothing_missing_is_not_behind(void **state)
     assert_false(placing_behind(&p->db)); /* it is all pending */
 }
 
+/* ---- another group ------------------------------------------------------- */
+
+/* It goes on in a group that took it over at this transaction. */
+static void switch_at(struct place *p, struct machine_db *there, uint64_t txid)
+{
+    *there = p->m;
+    there->position = position_at(txid);
+    there->checksum = 100 + txid;
+    placing_switched(&p->db, there);
+    assert_ptr_equal(p->db.m, there);
+    assert_ptr_equal(there->local, &p->db);
+    assert_null(p->m.local);
+}
+
+static void what_was_read_to_its_end_goes_on_in_another_group(void **state)
+{
+    struct place *p = *state;
+    struct machine_db there;
+
+    place_scan(p, 100);
+    begin_with(p, 0);
+    p->db.state = DB_READY;
+    accept_up_to(p, 3);
+    switch_at(p, &there, 3);
+    assert_placed(p, 0);
+    assert_false(placing_behind(&p->db)); /* it is all pending */
+}
+
+static void what_was_not_read_of_the_old_group_is_missing(void **state)
+{
+    struct place *p = *state;
+    struct machine_db there;
+
+    place_scan(p, 100);
+    begin_with(p, 0);
+    p->db.state = DB_READY;
+    accept_up_to(p, 3);
+    switch_at(p, &there, 5);
+    assert_placed(p, 0);
+    assert_true(list_empty(&p->db.pending));
+    assert_true(placing_behind(&p->db));
+}
+
+static void a_file_that_was_not_scanned_yet_is_found_after_it(void **state)
+{
+    struct place *p = *state;
+    struct machine_db there;
+
+    begin_with(p, 0);
+    accept_up_to(p, 3);
+    switch_at(p, &there, 3);
+    place_scan(p, 102);
+    assert_placed(p, 2);
+}
+
+static void a_file_that_is_ahead_of_it_stays(void **state)
+{
+    struct place *p = *state;
+    struct machine_db there;
+    struct position ahead = position_at(9);
+
+    place_scan(p, 100);
+    begin_with(p, 0);
+    placing_applied(&p->db, &ahead, 109, PLACE_PAGES); /* an image */
+    switch_at(p, &there, 3);
+    assert_placed(p, 9);
+    assert_false(placing_behind(&p->db));
+}
+
 int main(void)
 {
 #define T(name) \
@@ -259,6 +328,10 @@ int main(void)
         T(a_file_that_is_already_there_goes_on),
         T(a_jump_places_a_file_that_had_no_place),
         T(nothing_missing_is_not_behind),
+        T(what_was_read_to_its_end_goes_on_in_another_group),
+        T(what_was_not_read_of_the_old_group_is_missing),
+        T(a_file_that_was_not_scanned_yet_is_found_after_it),
+        T(a_file_that_is_ahead_of_it_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

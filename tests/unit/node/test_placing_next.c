@@ -187,6 +187,23 @@ static void what_was_born_empty_needs_no_holder(void **state)
     assert_true(placing_majority_holds(&p->db));
 }
 
+/* The log of the group that it goes to may know the file. */
+static void between_two_groups_no_file_is_taken_for_a_stranger(void **state)
+{
+    struct place *p = *state;
+
+    place_enroll(p);
+    place_scan(p, 555);
+    p->db.member = true;
+    assert_next(p, PLACING_FETCH_REPAIR);
+    p->m.frozen = true;
+    assert_next(p, PLACING_WAIT);
+    p->m.frozen = false;
+    place_scan(p, 100);
+    p->m.frozen = true;
+    assert_next(p, PLACING_READY);
+}
+
 int main(void)
 {
 #define T(name) \
@@ -204,6 +221,7 @@ int main(void)
         T(a_majority_of_the_voters_must_hold_the_content),
         T(replicas_that_hold_the_content_do_not_count),
         T(what_was_born_empty_needs_no_holder),
+        T(between_two_groups_no_file_is_taken_for_a_stranger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

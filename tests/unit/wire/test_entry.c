@@ -449,7 +449,7 @@ static void newer_kinds_and_versions_are_told_from_damage(void **state)
                      ERR_CORRUPT);
     assert_int_equal(decode_head(*state, ENTRY_TXN, ENTRY_VERSION + 1),
                      ERR_VERSION);
-    assert_int_equal(decode_head(*state, ENTRY_DROP + 1, ENTRY_VERSION),
+    assert_int_equal(decode_head(*state, ENTRY_SHARDS + 1, ENTRY_VERSION),
                      ERR_VERSION);
     assert_int_equal(decode_head(*state, 1ull << 40, 1ull << 40), ERR_VERSION);
     assert_int_equal(decode_head(*state, 0, ENTRY_VERSION), ERR_CORRUPT);
