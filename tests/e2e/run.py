@@ -5,7 +5,7 @@ what each test took, the logs of the nodes behind a failure, and totals; appends
 "e2e PASSED FAILED SKIPPED" to the file named by $MARMOT_COUNTS.
 
 Without a pattern, several classes of tests run at the same time, since most of
-them wait most of the time; $MARMOT_E2E_WORKERS (3) says how many. What they
+them wait most of the time; $MARMOT_E2E_WORKERS (4) says how many. What they
 print comes when a class is done.
 """
 
@@ -83,11 +83,13 @@ def tests_in(suite):
 
 
 def by_class(tests):
-    """{class: its tests}, those with most tests first."""
+    """{class: its tests}, those that take longest first, as far as that is
+    known: a class with few but long tests says `slow = True`."""
     classes = {}
     for test in tests:
         classes.setdefault(type(test), []).append(test)
-    return dict(sorted(classes.items(), key=lambda c: -len(c[1])))
+    return dict(sorted(classes.items(), key=lambda c: (
+        not getattr(c[0], "slow", False), -len(c[1]))))
 
 
 def run_tests(tests):
@@ -102,7 +104,7 @@ def run_tests(tests):
 
 def work(number, classes, waiting, done, printing):
     """One worker: takes the numbers of classes until there are none left."""
-    marmot._ports = itertools.count(15000 + 5500 * number)
+    marmot._ports = itertools.count(15000 + 4200 * number)
     groups = list(classes.values())
     for index in iter(waiting.get, None):
         text = io.StringIO()
@@ -153,7 +155,7 @@ def main(patterns):
     suite = loader.discover(str(pathlib.Path(__file__).parent), "test_*.py")
     chosen = [test for test in tests_in(suite)
               if not patterns or any(p in test.id() for p in patterns)]
-    workers = int(os.environ.get("MARMOT_E2E_WORKERS", 1 if patterns else 3))
+    workers = int(os.environ.get("MARMOT_E2E_WORKERS", 1 if patterns else 4))
     started = time.monotonic()
     if workers > 1:
         passed, failed, skipped = run_side_by_side(by_class(chosen), workers)

@@ -175,6 +175,8 @@ class Bounded(CompactionCase):
             self.assertSamePages(cluster, name)
 
 class Away(CompactionCase):
+    slow = True
+
     def miss(self, cluster, node, total=5_000_000):
         """`node` dies, and the log no longer has what it misses."""
         node.kill()

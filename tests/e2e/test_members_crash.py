@@ -10,6 +10,8 @@ from members import FEW, MemberCase
 
 
 class Dying(FailCase):
+    slow = True
+
     """kill -9 at every step of a change of members: what was begun is finished
     by whoever is left, or by the one that died when it is back."""
 

@@ -15,6 +15,8 @@ POINTS = ("move.begin", "move.held", "move.adopt", "move.moved",
 
 
 class Dying(FailCase):
+    slow = True
+
     def begin(self):
         cluster = self.fail_cluster(3, flags=SHARDS)
         for node in cluster.nodes:

@@ -17,6 +17,8 @@ POINTS = ("shards.begin", "shards.grow", "shards.stored", "shards.rule",
 
 
 class Dying(FailCase):
+    slow = True
+
     def begin(self):
         cluster = self.cluster(3, databases=NAMES, flags=["-shards", "2"],
                                start=False)
