@@ -9,6 +9,7 @@ was wrong, or with --keep. Exit status 0 only when all promises were kept.
 import argparse
 import collections
 import hashlib
+import math
 import os
 import random
 import signal
@@ -149,10 +150,18 @@ def is_write(op):
 
 
 def longest_gap(histories):
-    """Between two commits of anybody, while the faults went on."""
-    ends = sorted(op.end for operations in histories.values()
-                  for op in operations if is_write(op) and op.type == OK)
-    return max((b - a for a, b in zip(ends, ends[1:])), default=0)
+    """The longest time in which somebody tried to write and nobody could: from
+    a commit of anybody, or the first try after it, to the next commit's end."""
+    writes = [op for operations in histories.values()
+              for op in operations if is_write(op)]
+    ends = sorted(op.end for op in writes if op.type == OK)
+
+    def waited(a, b):
+        # Of what has no known end, only the start tells of a try.
+        tries = [op.start for op in writes if op.start < b
+                 and (op.start > a or a < op.end < math.inf)]
+        return b - max(a, min(tries, default=b))
+    return max((waited(a, b) for a, b in zip(ends, ends[1:])), default=0)
 
 
 def first_writes(world, nemesis, histories):
