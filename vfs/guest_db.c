@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "vfs/guest_fork.h"
 #include "vfs/guest_log.h"
 #include "vfs/guest_wait.h"
 
@@ -83,7 +83,7 @@ struct guest_db *guest_db_new(char *path, char *marker, sqlite3_file *main)
     db->main = main;
     db->path = path;
     db->marker = marker;
-    db->pid = getpid();
+    db->pid = guest_fork_pid();
     capture_init(&db->capture, &hooks);
     guest_new_init(&db->fresh);
     guest_client_init(&db->client, marker);
@@ -119,7 +119,7 @@ bool guest_db_look(struct guest_db *db)
 
 bool guest_db_forked(const struct guest_db *db)
 {
-    return db->pid != getpid();
+    return db->pid != guest_fork_pid();
 }
 
 bool guest_db_empty(const struct guest_db *db)

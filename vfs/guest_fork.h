@@ -5,7 +5,12 @@
 #ifndef VFS_GUEST_FORK_H
 #define VFS_GUEST_FORK_H
 
+#include <sys/types.h>
+
 struct guest_client;
+
+/* getpid(), without a system call where the kernel allows it. */
+pid_t guest_fork_pid(void);
 
 /* From now on c->fd is closed and set to -1 in every forked child. */
 void guest_fork_watch(struct guest_client *c);

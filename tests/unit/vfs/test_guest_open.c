@@ -1,6 +1,8 @@
 /* Which databases are managed, how they are found, and what their handles are
  * not allowed. */
 #include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -320,6 +322,31 @@ static void a_forked_child_may_open_the_database_itself(void **state)
     fixture_free(f);
 }
 
+/* Without libc, so that nobody tells the library of it. */
+static void a_child_that_nobody_announced_is_noticed(void **state)
+{
+    struct fixture *f = fixture_new(SETUP);
+    sqlite3 *db = open_managed(f);
+    int status;
+    pid_t child;
+
+    (void)state;
+    must(db, "BEGIN IMMEDIATE; INSERT INTO t VALUES (2)");
+    child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+    if (child == 0) {
+        sqlite3 *own = open_managed(f); /* makes it no owner of the other */
+        sqlite3_close(own);
+        child_of(db);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    must(db, "COMMIT");
+    assert_int_equal(f->node.proposals, 1);
+    assert_same_bytes(f);
+    sqlite3_close(db);
+    fixture_free(f);
+}
+
 static void mapped_reads_see_what_was_committed(void **state)
 {
     struct fixture *f = fixture_new(SETUP);
@@ -355,6 +382,7 @@ int main(void)
         cmocka_unit_test(exclusive_mode_by_way_of_another_database_is_refused),
         cmocka_unit_test(a_forked_child_does_not_disturb_its_parent),
         cmocka_unit_test(a_forked_child_may_open_the_database_itself),
+        cmocka_unit_test(a_child_that_nobody_announced_is_noticed),
         cmocka_unit_test(mapped_reads_see_what_was_committed),
     };
 
