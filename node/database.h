@@ -300,6 +300,11 @@ struct database {
     uint64_t repaired_us; /* an image was installed; 0: READY since */
     struct list image_asks;
     unsigned image_readers;
+    struct {
+        uint32_t frames;   /* when it was last looked at, */
+        uint64_t grown_us; /* and since when it has so many */
+        bool written_back; /* and now it may start over */
+    } wal;                 /* writeback.c */
     uint64_t checkpoint_not_before_us;
     bool node_waits; /* for the slot: it is granted to nobody meanwhile */
 

@@ -1,11 +1,14 @@
 /* Writing the WAL back into the database, and starting it over.
  *
- *   every 1000 frames   written back, beside sessions that go on writing
- *   at 4000 frames, or  the slot is claimed, the rest is written back, and the
- *   when nobody writes  WAL starts over
+ *   at 3000 frames         written back, beside sessions that go on writing;
+ *                          then the slot is claimed, the rest is written back,
+ *                          and the WAL starts over
+ *   at 1000 frames, after  all of that at once
+ *   a quiet moment
  *
- * A WAL can only start over while no reader uses it. A session that waits for
- * the slot holds a read mark for its first milliseconds, so it is tried for a
+ * Seldom, since a page that was changed ten times is written back once. A WAL
+ * can only start over while no reader uses it. A session that waits for the
+ * slot holds a read mark for its first milliseconds, so it is tried for a
  * while; against a reader that stays, again a second later. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +18,9 @@
 #include "base/log.h"
 #include "node/job.h"
 
-#define BACKFILL_FRAMES 1000u /* as SQLite's own wal_autocheckpoint */
-#define RESET_FRAMES 4000u
+#define QUIET_FRAMES 1000u /* as SQLite's own wal_autocheckpoint */
+#define FULL_FRAMES 3000u
+#define QUIET_US 100000u
 #define RESET_TRIES 25
 #define RESET_WAIT_US 2000
 #define RETRY_US 1000000u /* a reader was in the way */
@@ -74,6 +78,7 @@ static void backfill_done(struct job *job)
 
     note_failure(job);
     db->checkpoints += job->rv == 0;
+    db->wal.written_back = true;
     if (job->rv != 0) {
         db->checkpoint_not_before_us = now(db) + RETRY_US;
     }
@@ -91,6 +96,7 @@ static void reset_done(struct job *job)
         note_failure(job);
         db->checkpoints += job->rv == 0;
     }
+    db->wal.written_back = false;
     apply_frames(db->apply, &frames, &backfilled);
     if (frames > 0) {
         db->checkpoint_not_before_us = now(db) + RETRY_US;
@@ -104,6 +110,22 @@ static bool nobody_writes(const struct database *db)
     return slot_is_free(db) && list_empty(&db->waiters);
 }
 
+/* Has nothing been written for a while? */
+static bool is_quiet(struct database *db, uint32_t frames)
+{
+    uint64_t quiet;
+
+    if (frames != db->wal.frames) {
+        db->wal.frames = frames;
+        db->wal.grown_us = now(db);
+    }
+    quiet = now(db) - db->wal.grown_us;
+    if (quiet < QUIET_US) {
+        db->env->wake_after(db->env->data, db, QUIET_US - quiet);
+    }
+    return quiet >= QUIET_US && nobody_writes(db);
+}
+
 enum writeback writeback_due(struct database *db)
 {
     uint32_t frames, backfilled;
@@ -112,7 +134,7 @@ enum writeback writeback_due(struct database *db)
         return WRITEBACK_NOTHING;
     }
     apply_frames(db->apply, &frames, &backfilled);
-    if (frames < BACKFILL_FRAMES) {
+    if (frames < QUIET_FRAMES) {
         return WRITEBACK_NOTHING;
     }
     if (now(db) < db->checkpoint_not_before_us) {
@@ -120,11 +142,11 @@ enum writeback writeback_due(struct database *db)
                             db->checkpoint_not_before_us - now(db));
         return WRITEBACK_NOTHING;
     }
-    if (frames >= RESET_FRAMES || nobody_writes(db)) {
-        return WRITEBACK_RESET;
+    if (frames < FULL_FRAMES) {
+        return is_quiet(db, frames) ? WRITEBACK_RESET : WRITEBACK_NOTHING;
     }
-    return frames - backfilled >= BACKFILL_FRAMES ? WRITEBACK_BACKFILL
-                                                  : WRITEBACK_NOTHING;
+    return nobody_writes(db) || db->wal.written_back ? WRITEBACK_RESET
+                                                     : WRITEBACK_BACKFILL;
 }
 
 void writeback_start(struct node *n, struct database *db, enum writeback what)

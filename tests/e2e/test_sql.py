@@ -1,5 +1,6 @@
 """Whatever SQLite can write: each replicated byte for byte."""
 
+import os
 import random
 
 import marmot
@@ -190,6 +191,23 @@ class Large(Case):
             self.assertSees(node, [(201, 200 * 1048576 + 5)],
                             "SELECT count(*), sum(length(a)) FROM t",
                             timeout=60)
+        self.assertSameFiles(cluster)
+
+
+class WriteBack(Case):
+    def test_the_wal_starts_over_under_a_steady_writer(self):
+        """On the writer's node and on those that only apply."""
+        cluster = self.rows_cluster()
+        session = cluster.session(1)
+        session.sql("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+                    "FROM c WHERE i < 40) INSERT INTO rows "
+                    "SELECT zeroblob(4000), i FROM c")
+        for _ in range(250):  # of 40 frames and more each
+            session.sql("UPDATE rows SET tag = randomblob(4000)")
+        for node in cluster.nodes:
+            frames = os.path.getsize(node.path() + "-wal") // 4120
+            self.assertLess(frames, 6000, node.id)
+        self.assertSamePages(cluster)
         self.assertSameFiles(cluster)
 
 
