@@ -21,7 +21,7 @@
 #include "consensus/store_db.h"
 
 #define WAL_BYTES (16u << 20)
-#define CACHE_SIZE "PRAGMA cache_size = -8192;"
+#define CACHE_SIZE "PRAGMA cache_size = -4096;"
 
 static int run(sqlite3 *db, const char *sql)
 {
