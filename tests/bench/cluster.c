@@ -14,6 +14,7 @@
 
 #define READY_MS 60000
 #define STOP_MS 20000
+#define LEADER_MS 5000 /* while an election may go on */
 #define ARGS_MAX 64
 #define LONG_LOG_BYTES (1 << 30)
 #define ARG_BYTES 512
@@ -208,7 +209,8 @@ int cluster_wait_ready(struct cluster *c, int node, const char **why)
     return 0;
 }
 
-int cluster_leader(const struct cluster *c, int witness, int database)
+/* -1: nobody leads at this moment, or it has not said so. */
+static int leader_in_log(const struct cluster *c, int witness, int database)
 {
     char mark[64];
     int shard;
@@ -217,6 +219,18 @@ int cluster_leader(const struct cluster *c, int witness, int database)
     shard = find_in_log(c, witness, mark, "shard=");
     snprintf(mark, sizeof mark, " leader shard=%d ", shard);
     return shard < 0 ? -1 : find_in_log(c, witness, mark, "node=") - 1;
+}
+
+int cluster_leader(const struct cluster *c, int witness, int database)
+{
+    uint64_t end = clock_ms() + LEADER_MS;
+    int leader;
+
+    while ((leader = leader_in_log(c, witness, database)) < 0 &&
+           clock_ms() < end) {
+        sleep_us(5000);
+    }
+    return leader;
 }
 
 void cluster_end_node(struct cluster *c, int node, int signal)

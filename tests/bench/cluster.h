@@ -40,8 +40,8 @@ void cluster_end_node(struct cluster *c, int node, int signal);
 /* Has a node logged this since it was started? */
 bool cluster_said(const struct cluster *c, int node, const char *mark);
 
-/* The node that leads the group of a database, from the log of `witness`; -1
- * when it is not known. */
+/* The node that leads the group of a database, from the log of `witness`, which
+ * is waited for; -1 when it is still not known after a while. */
 int cluster_leader(const struct cluster *c, int witness, int database);
 
 /* Where the probe of a node counts. */

@@ -318,10 +318,16 @@ class Telling(SharedCase):
 
 
 class Leading(Case):
+    def home(self, node):
+        """Who leads what, once every group has a leader."""
+        self.assertTrue(eventually(
+            lambda: None not in leaders(node).values()))
+        return leaders(node)
+
     def test_a_move_by_hand_stays_until_the_next_shuffle(self):
         """Asked at a node that leads nothing of it."""
         cluster = self.rows_cluster(3)
-        home = leaders(cluster[1])
+        home = self.home(cluster[1])
         to = home[0] % 3 + 1
         asked = cluster[(to % 3) + 1]
         done = command("move", "0", to, node=asked)
@@ -339,7 +345,7 @@ class Leading(Case):
         """Evenly over those that are left; it gets them back when it
         returns."""
         cluster = self.rows_cluster(3)
-        home = leaders(cluster[1])
+        home = self.home(cluster[1])
         cluster[3].kill()
         self.assertTrue(eventually(
             lambda: set(leaders(cluster[1]).values()) == {1, 2}))
