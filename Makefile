@@ -250,7 +250,7 @@ help:
 	@echo "model      the protocol in spin: with its rules it holds, without one not"
 	@echo "fuzz       every decoder under libFuzzer, FUZZ_SECONDS=60 each"
 	@echo "bench      commits and reads against plain SQLite, as ratios;"
-	@echo "bench-full all of it: 40 minutes on a quiet machine"
+	@echo "bench-full all of it: half an hour on a quiet machine"
 	@echo "format lint install uninstall clean"
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
