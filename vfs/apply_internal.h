@@ -38,7 +38,7 @@ struct apply {
     struct wal_state expected;
     struct file_identity identity[IDENTITIES];
     uint64_t identified_us; /* they were still there */
-    uint32_t sequence; /* of resets; only informs */
+    uint32_t sequence;      /* of resets; only informs */
     apply_record_cb record;
     void *record_arg;
     struct apply_txn txn;
