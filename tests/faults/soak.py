@@ -161,7 +161,12 @@ def longest_gap(histories):
         tries = [op.start for op in writes if op.start < b
                  and (op.start > a or a < op.end < math.inf)]
         return b - max(a, min(tries, default=b))
-    return max((waited(a, b) for a, b in zip(ends, ends[1:])), default=0)
+
+    longest = 0
+    for a, b in zip(ends, ends[1:]):
+        if b - a > longest:  # or it cannot be, whatever was tried
+            longest = max(longest, waited(a, b))
+    return longest
 
 
 def first_writes(world, nemesis, histories):
